@@ -1,0 +1,294 @@
+"""build(): the one place where the parts of a run meet."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poolcli import __version__, paths, prompts, sandbox, workspace
+from poolcli.config import Config
+from poolcli.context import unanswered
+from poolcli.errors import ChecksError, UsageError
+from poolcli.events import LOG_VERSION
+from poolcli.gate import Gate
+from poolcli.git import Repository
+from poolcli.judge import Judge
+from poolcli.loop import Parts
+from poolcli.models.base import Model
+from poolcli.repomap.first_message import first_message
+from poolcli.repomap.overview import instructions, overview
+from poolcli.run import Budget, Run, View
+from poolcli.store.reading import read
+from poolcli.store.runs import new_run_id
+from poolcli.store.trace import Trace
+from poolcli.tools import contract as contracts
+from poolcli.tools import registry
+from poolcli.tools.base import Ctx
+from poolcli.verdict import finder
+from poolcli.verdict.evidence import Report
+from poolcli.verdict.finder import Checks
+from poolcli.verdict.runner import round_message, section
+from poolcli.workspace import Workspace
+
+#: The repository context of the first message, in tokens: an eighth of the window, at most this much.
+CONTEXT_TOKENS = 1500
+
+UNKNOWN_OUTCOME = (
+    "pool was stopped while this call ran: its outcome is unknown, and it was not run again. "
+    "Look at the present state before you repeat it."
+)
+NOT_RUN = "pool was stopped before this call ran; make it again if it is still needed."
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What was asked, text that came with it through a pipe, and the folder it was asked in."""
+
+    text: str
+    start: Path
+    quoted: str = ""
+    #: It is fine when there is nothing to verify (`--no-checks`).
+    unchecked: bool = False
+
+
+@dataclass(slots=True)
+class Session:
+    """A run with all its parts, from `begin` or `again` to `ending.finish`."""
+
+    run: Run
+    repo: Repository
+    workspace: Workspace
+    model: Model
+    trace: Trace
+    judge: Judge
+    parts: Parts
+    ctx: Ctx
+
+    async def close(self) -> None:
+        """End programs, the model server and the log, in this order; safe to call more than once."""
+        for program in self.ctx.sessions.values():
+            program.close()
+        self.ctx.sessions.clear()
+        await self.model.aclose()
+        for view in self.run.views:
+            view.close()
+        self.trace.close()
+
+
+async def begin(task: Task, config: Config, repo: Repository, views: Callable[[], Sequence[View]]) -> Session:
+    """A new run: worktree, model, baseline checks and the first message. Raises PoolError; leaves nothing then."""
+    state = paths.private_dir(paths.repository_state(repo.common_dir))
+    swept = workspace.collect(repo, state)
+    run_id = new_run_id()
+    run_dir = paths.private_dir(state / "runs" / run_id)
+    tools = registry.load()
+    model: Model | None = None
+    space: Workspace | None = None
+    try:
+        trace = Trace.create(run_dir, run_id)
+        model = await open_model(config, [contracts.schema(tool.contract) for tool in tools.values()], run_dir)
+        space = workspace.create(repo, run_id=run_id, state=state, sandbox=sandbox.default())
+        run = Run(run_id, run_dir, trace, _budget(config), list(views()))
+        checks = find_checks(config, space, repo)
+        session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=task.unchecked)
+        _started(session, task, config, checks, tools)
+        for line in swept:
+            run.notice(line, code="collected")
+    except BaseException:
+        # Nothing was done yet: a run that never started leaves no run behind.
+        if model is not None:
+            await model.aclose()
+        if space is not None:
+            space.remove()
+        shutil.rmtree(run_dir, ignore_errors=True)
+        raise
+    return session
+
+
+async def open_turn(session: Session, task: Task) -> None:
+    """Run the checks for the baseline and begin the turn with the first message."""
+    judge = session.judge
+    report = await judge.judge("baseline")
+    if report is not None and report.status == "error":
+        raise ChecksError(
+            f"the checks command cannot be run: {judge.checks.command if judge.checks else ''}\n{report.text}",
+            "name another with --test, or fix it; `pool doctor` shows how it was found",
+        )
+    space, run = session.workspace, session.run
+    window = session.model.info.window
+    budget = min(CONTEXT_TOKENS, window // 8) if window else CONTEXT_TOKENS
+    files = space.files()
+    focus = _focus(session.repo, task.start)
+    text = first_message(
+        overview=overview(files, task.text, budget=budget, read=space.read_text),
+        instructions=instructions(files, focus, space.read_text),
+        changes=list(space.dirty),
+        checks_section=section(judge.checks, report) if judge.checks and report else "",
+        task=task.text,
+        quoted=task.quoted,
+    )
+    run.emit("turn.started", text=text)
+
+
+async def again(run_dir: Path, config: Config, repo: Repository, views: Callable[[], Sequence[View]]) -> Session:
+    """Take a run up where its log ends. Calls without a result get the result "unknown", never a second run.
+
+    Raises UsageError for a run that never got as far as its first message, StoreError for one that is running.
+    """
+    events = read(run_dir)
+    first = next((e for e in events if e.type == "run.started"), None)
+    if first is None:
+        raise UsageError(f"run {run_dir.name} ended before it began", "start it again with `pool do`")
+    trace = Trace.reopen(run_dir)
+    try:
+        space = workspace.reopen(
+            repo,
+            run_id=run_dir.name,
+            state=run_dir.parent.parent,
+            base=first.data["base"],
+            sandbox=sandbox.default(),
+        )
+        tools = registry.load([schema["function"]["name"] for schema in first.data["tools"]])
+        model = await open_model(config, first.data["tools"], run_dir)
+    except BaseException:
+        trace.close()
+        raise
+    run = Run(run_dir.name, run_dir, trace, _budget(config), [])
+    run.replay(events)
+    run.views = list(views())
+    recorded = first.data["checks"]
+    checks = Checks(**recorded) if recorded["command"] else None
+    unchecked = bool(first.data.get("unchecked"))
+    session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=unchecked)
+    run.emit("run.resumed", version=__version__, model=_model_data(model))
+    _answer_open_calls(run)
+    return session
+
+
+async def go_on(session: Session, message: str | None) -> None:
+    """Begin where the log ends; a run that was stopped before its first message cannot go on.
+
+    A message of the user, or red checks that nobody told the model about, begin a new turn.
+    """
+    run, messages = session.run, session.run.projection.messages
+    if len(messages) < 2:
+        raise UsageError(f"run {run.id} was stopped before its first message", "start it again with `pool do`")
+    if message:
+        run.emit("turn.started", text=message)
+    elif run.events[-2].type == "run.ended" and messages[-1].role == "assistant":
+        report = await session.judge.judge("round")
+        if report is not None and report.status != "passed":
+            run.emit("steered", text=session.parts.evidence(report), source="harness")
+
+
+def _answer_open_calls(run: Run) -> None:
+    open_calls = unanswered(run.projection.messages)
+    started = {e.data["id"] for e in run.events if e.type == "tool.started"}
+    calls = {call.id: call for message in run.projection.messages for call in message.calls}
+    for id in open_calls:
+        run.emit(
+            "tool.done",
+            id=id,
+            name=calls[id].name,
+            title=calls[id].name,
+            ok=False,
+            why="unknown" if id in started else "interrupted",
+            text=UNKNOWN_OUTCOME if id in started else NOT_RUN,
+            show=[],
+            seconds=0.0,
+        )
+
+
+async def open_model(config: Config, schemas: Sequence[Mapping[str, Any]], run_dir: Path) -> Model:
+    """The model that the configuration names, ready to answer. Raises ModelError or UsageError."""
+    from poolcli.models.opening import open_reference
+
+    return await open_reference(config, schemas, log=run_dir / "server.log")
+
+
+def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | None:
+    """The checks: as configured, else found in the repository."""
+    if config.test:
+        origin = config.origins.get("test", "--test")
+        return Checks(config.test, origin, f"given by {origin}")
+    return finder.find([name for name, _ in space.files()], space.read_text, shutil.which)
+
+
+def _assemble(
+    run: Run,
+    repo: Repository,
+    space: Workspace,
+    model: Model,
+    trace: Trace,
+    checks: Checks | None,
+    config: Config,
+    tools: Mapping[str, registry.Tool],
+    *,
+    unchecked: bool,
+) -> Session:
+    outputs = paths.private_dir(run.dir / "outputs")
+    judge = Judge(run, space, checks, outputs, config.checks_timeout)
+    ctx = Ctx(space, judge.for_tool, lambda text: None, outputs)
+    gate = Gate(run, tools, ctx, deny=config.deny)
+
+    def evidence(report: Report) -> str:
+        assert checks is not None
+        return round_message(checks, report, baseline_ok=bool(judge.baseline and judge.baseline.status == "passed"))
+
+    parts = Parts(run, model, gate, judge, evidence, config.max_reply, unchecked)
+    return Session(run, repo, space, model, trace, judge, parts, ctx)
+
+
+def _started(
+    session: Session, task: Task, config: Config, checks: Checks | None, tools: Mapping[str, registry.Tool]
+) -> None:
+    space = session.workspace
+    system = prompts.load("system")
+    schemas = [contracts.schema(tool.contract) for tool in tools.values()]
+    session.run.emit(
+        "run.started",
+        version=__version__,
+        log=LOG_VERSION,
+        task=task.text,
+        root=str(session.repo.top),
+        base=space.base,
+        head=session.repo.head,
+        dirty=len(space.dirty),
+        worktree=str(space.root),
+        model=_model_data(session.model),
+        system=system,
+        tools=schemas,
+        hashes={"prompts": prompts.fingerprint(system), "contracts": prompts.fingerprint(repr(schemas))},
+        checks={"command": checks.command, "source": checks.source, "why": checks.why}
+        if checks
+        else {"command": "", "source": "", "why": "no checks command was found"},
+        unchecked=task.unchecked,
+        budget={
+            "turns": config.max_turns,
+            "tokens": config.max_tokens,
+            "seconds": config.timeout,
+            "rounds": config.max_rounds,
+        },
+        sandbox=space.sandbox.name,
+    )
+    if notice := session.model.info.notice:
+        session.run.notice(notice, level="warning", code="demonstration-model")
+
+
+def _model_data(model: Model) -> dict[str, Any]:
+    return {"name": model.info.name, "url": model.info.url, "window": model.info.window}
+
+
+def _budget(config: Config) -> Budget:
+    return Budget(config.max_turns, config.max_tokens, config.timeout, config.max_rounds)
+
+
+def _focus(repo: Repository, start: Path) -> str:
+    try:
+        focus = start.resolve().relative_to(repo.top.resolve()).as_posix()
+    except ValueError:
+        return ""
+    return "" if focus == "." else focus

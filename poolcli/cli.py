@@ -1,0 +1,285 @@
+"""Every command: its options and help. Each body imports one module and calls it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from poolcli.errors import Exit, PoolError
+
+# Rich help and tracebacks cost 60 ms of CPU per start and show a stranger's source in error messages.
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A coding agent for models you host yourself. It works in a git worktree, runs your checks itself "
+    "and goes on until they pass; exit code 0 means that they do.",
+    epilog="Exit codes: 0 verified, 1 internal error, 2 usage or configuration, 3 not verified, 4 the model gave up, "
+    "5 a budget ran out, 6 the model server failed, 7 tampering, 8 refused, 130/143 interrupted.",
+)
+config_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="See the configuration and where each value comes from."
+)
+app.add_typer(config_app, name="config")
+
+RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help="Run id, a part of it, or `last`.", show_default=False)]
+Model = Annotated[
+    Optional[str],
+    typer.Option("--model", "-m", help="Model name at the server; or `demo`, `scripted:FILE`, a .gguf file.", show_default=False),
+]
+BaseUrl = Annotated[
+    Optional[str],
+    typer.Option("--base-url", help="OpenAI-compatible server, e.g. http://127.0.0.1:8080/v1.", show_default=False),
+]
+Test = Annotated[
+    Optional[str],
+    typer.Option("--test", "-t", metavar="CMD", help="The checks: a command that must exit 0.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="The event log on stdout, one JSON line per event, and nothing else.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Plain text: no colours, no status line.")]
+MaxTurns = Annotated[
+    Optional[int], typer.Option("--max-turns", min=0, help="At most N requests to the model (0: no limit).", show_default="50")
+]
+MaxTokens = Annotated[
+    Optional[int],
+    typer.Option("--max-tokens", min=0, help="At most N tokens, prompts and replies together.", show_default="no limit"),
+]
+MaxRounds = Annotated[
+    Optional[int],
+    typer.Option("--max-rounds", min=0, help="At most N runs of the checks after the model says it is done.", show_default="5"),
+]
+Timeout = Annotated[
+    Optional[float], typer.Option("--timeout", min=0, help="Seconds for the whole run.", show_default="no limit")
+]
+ChecksTimeout = Annotated[
+    Optional[float],
+    typer.Option("--checks-timeout", min=0, help="Seconds for one run of the checks.", show_default="600"),
+]
+Temperature = Annotated[
+    Optional[float], typer.Option("--temperature", min=0, help="Sampling temperature.", show_default="the server's")
+]
+Seed = Annotated[Optional[int], typer.Option("--seed", help="Sampling seed.", show_default="none")]
+ResultFile = Annotated[
+    Optional[Path], typer.Option("--result", metavar="FILE", help="Write result.json here too.", show_default=False)
+]
+Apply = Annotated[bool, typer.Option("--apply", help="Land the change in your checkout when it is verified.")]
+Patch = Annotated[bool, typer.Option("--patch", help="Print the patch on stdout, everything else on stderr.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from poolcli import __version__
+
+        typer.echo(f"pool {__version__}")
+        raise typer.Exit
+
+
+@app.command("do")
+def do(
+    task: Annotated[
+        Optional[str], typer.Argument(metavar="[TASK]", help="What to do, in a sentence; `-` reads it from stdin.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Optional[Path], typer.Option("--file", "-f", metavar="FILE", help="Read the task from a file.", show_default=False)
+    ] = None,
+    test: Test = None,
+    no_checks: Annotated[bool, typer.Option("--no-checks", help="It is fine that nothing verifies the result.")] = False,
+    model: Model = None,
+    base_url: BaseUrl = None,
+    apply: Apply = False,
+    patch: Patch = False,
+    json: Json = False,
+    plain: Plain = False,
+    result: ResultFile = None,
+    max_turns: MaxTurns = None,
+    max_tokens: MaxTokens = None,
+    max_rounds: MaxRounds = None,
+    timeout: Timeout = None,
+    checks_timeout: ChecksTimeout = None,
+    temperature: Temperature = None,
+    seed: Seed = None,
+) -> None:
+    """Do TASK in this repository, in a worktree of its own, until the checks pass.
+
+    Text piped in is quoted to the model beside TASK, or is the task when none is given.
+    Your checkout is not touched; `pool apply` lands the change.
+    """
+    from poolcli.commands import do as command
+
+    flags = {
+        "test": test,
+        "model": model,
+        "base_url": base_url,
+        "max_turns": max_turns,
+        "max_tokens": max_tokens,
+        "max_rounds": max_rounds,
+        "timeout": timeout,
+        "checks_timeout": checks_timeout,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    output = command.Output(json=json, plain=plain, patch=patch, apply=apply, result=result)
+    _exit(command.do(task, file, flags, output, no_checks=no_checks))
+
+
+@app.command("resume")
+def resume(
+    run: RunArgument = "last",
+    message: Annotated[
+        Optional[str], typer.Option("--message", "-M", help="Say this to the model before it goes on.", show_default=False)
+    ] = None,
+    model: Model = None,
+    base_url: BaseUrl = None,
+    apply: Apply = False,
+    patch: Patch = False,
+    json: Json = False,
+    plain: Plain = False,
+    result: ResultFile = None,
+    max_turns: MaxTurns = None,
+    max_tokens: MaxTokens = None,
+    max_rounds: MaxRounds = None,
+    timeout: Timeout = None,
+    checks_timeout: ChecksTimeout = None,
+    temperature: Temperature = None,
+    seed: Seed = None,
+) -> None:
+    """Go on with a run that was interrupted, killed, or ended unverified. Budgets start anew."""
+    from poolcli.commands import do as command
+
+    flags = {
+        "model": model,
+        "base_url": base_url,
+        "max_turns": max_turns,
+        "max_tokens": max_tokens,
+        "max_rounds": max_rounds,
+        "timeout": timeout,
+        "checks_timeout": checks_timeout,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    output = command.Output(json=json, plain=plain, patch=patch, apply=apply, result=result)
+    _exit(command.resume(run, message, flags, output))
+
+
+@app.command("diff")
+def diff(run: RunArgument = "last") -> None:
+    """Print a run's patch."""
+    from poolcli.commands import landing
+
+    _exit(landing.diff(run))
+
+
+@app.command("apply")
+def apply_(
+    run: RunArgument = "last",
+    branch: Annotated[
+        Optional[str], typer.Option("--branch", metavar="NAME", help="Make this branch instead; the checkout stays.", show_default=False)
+    ] = None,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit the change on the current branch.")] = False,
+    message: Annotated[
+        Optional[str], typer.Option("--message", help="Commit message.", show_default="the task")
+    ] = None,
+) -> None:
+    """Land a run's patch in your checkout: all of it or nothing."""
+    from poolcli.commands import landing
+
+    _exit(landing.apply(run, branch=branch, commit=commit, message=message))
+
+
+@app.command("discard")
+def discard(run: RunArgument = "last") -> None:
+    """Delete a run: its worktree, patch and log."""
+    from poolcli.commands import landing
+
+    _exit(landing.discard(run))
+
+
+@app.command("show")
+def show(run: RunArgument = "last", json: Json = False, plain: Plain = False) -> None:
+    """Replay a run as it was shown, from its log."""
+    from poolcli.commands import history
+
+    _exit(history.show(run, json=json, plain=plain))
+
+
+@app.command("log")
+def log(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per run.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many runs.")] = 20,
+) -> None:
+    """List the runs of this repository, newest first."""
+    from poolcli.commands import history
+
+    _exit(history.log(json=json, limit=limit))
+
+
+@config_app.command("show")
+def config_show(json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
+    """Print every value and where it came from."""
+    from poolcli.commands import config
+
+    _exit(config.show(json=json))
+
+
+@app.command("doctor")
+def doctor(model: Model = None, base_url: BaseUrl = None, test: Test = None) -> None:
+    """Say whether git, sandbox, model, context window and checks are found; each line with a fix."""
+    from poolcli.commands import doctor as command
+
+    _exit(command.run({"model": model, "base_url": base_url, "test": test}))
+
+
+def _exit(code: int) -> None:
+    raise typer.Exit(code)
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Errors are one message and a next step on stderr."""
+    try:
+        code: Any = app(args=argv, standalone_mode=False, prog_name="pool")
+        sys.stdout.flush()
+        return int(code or 0)
+    except PoolError as error:
+        _complain(f"error: {error}", f"  {error.hint}" if error.hint else "")
+        return int(error.exit_code)
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`| head`); a second error while flushing at exit would be noise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + 13
+    except KeyboardInterrupt:
+        return int(Exit.INTERRUPTED)
+    except (typer.Exit, typer.Abort) as ended:
+        return int(getattr(ended, "exit_code", Exit.INTERRUPTED))
+    except Exception as error:
+        if shown := getattr(error, "format_message", None):  # the command line library's own usage errors
+            _complain(f"error: {shown()}", "  see `pool --help`")
+            return int(Exit.USAGE)
+        return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    if isinstance(error, OSError):
+        _complain(f"error: {error}", "  the work so far is kept; see `pool log`")
+        return int(Exit.INTERNAL)
+    if os.environ.get("POOL_DEBUG"):
+        raise error
+    _complain(
+        f"error: internal error: {type(error).__name__}: {error}",
+        "  the work so far is kept; POOL_DEBUG=1 shows where it happened",
+    )
+    return int(Exit.INTERNAL)
+
+
+def _complain(*lines: str) -> None:
+    from poolcli.sanitize import clean
+
+    for line in lines:
+        if line:
+            sys.stderr.write(clean(line) + "\n")

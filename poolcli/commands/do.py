@@ -1,0 +1,103 @@
+"""`pool do` and `pool resume`: read the task, run it, print what was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poolcli import app, config, ending, paths
+from poolcli.commands import stdin
+from poolcli.errors import PoolError, UsageError
+from poolcli.git import Repository, find_repository
+from poolcli.run import View
+from poolcli.store import result as results
+from poolcli.store import runs
+from poolcli.views.choose import choose
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the user wants to see and to have done with the result."""
+
+    json: bool = False
+    plain: bool = False
+    patch: bool = False
+    apply: bool = False
+    result: Path | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for wishes that exclude each other."""
+        if self.json and self.patch:
+            raise UsageError("--json and --patch both want stdout", "use --json and read `patch.file` from run.ended")
+
+    def views(self) -> Sequence[View]:
+        """The view for people or programs."""
+        view: View = choose(
+            json=self.json, plain=self.plain, quiet=False, stdout=sys.stdout, stderr=sys.stderr, patch_to_stdout=self.patch
+        )
+        return [view]
+
+
+def do(
+    words: str | None, file: Path | None, flags: Mapping[str, Any], output: Output, *, no_checks: bool = False
+) -> int:
+    """Run a task; returns the exit code. Raises PoolError for what ends it before it began."""
+    output.check()
+    repo = find_repository(Path.cwd())
+    text, quoted = stdin.task(words, file)
+    settings = config.load(repo.top, flags=flags)
+    task = app.Task(text, Path.cwd(), quoted, unchecked=no_checks)
+
+    async def run() -> dict[str, Any]:
+        session = await app.begin(task, settings, repo, output.views)
+        return await ending.conduct(session, app.open_turn(session, task))
+
+    return _deliver(asyncio.run(run()), repo, output)
+
+
+def resume(ref: str, message: str | None, flags: Mapping[str, Any], output: Output) -> int:
+    """Go on with a run; returns the exit code."""
+    output.check()
+    repo = find_repository(Path.cwd())
+    run_dir = runs.find(paths.repository_state(repo.common_dir), ref)
+    settings = config.load(repo.top, flags=flags)
+    ended = results.read(run_dir)
+    if ended and ended["status"] == "verified" and not message:
+        raise UsageError(
+            f"run {run_dir.name} is verified; there is nothing left to do",
+            "land it with `pool apply`, or give it more to do with --message",
+        )
+
+    async def run() -> dict[str, Any]:
+        session = await app.again(run_dir, settings, repo, output.views)
+        return await ending.conduct(session, app.go_on(session, message))
+
+    return _deliver(asyncio.run(run()), repo, output)
+
+
+def _deliver(result: dict[str, Any], repo: Repository, output: Output) -> int:
+    if output.result is not None:
+        results.write_to(output.result, result)
+    patch = Path(result["patch"]["file"]) if result["patch"]["file"] else None
+    if output.patch and patch is not None:
+        sys.stdout.buffer.write(patch.read_bytes())
+        sys.stdout.buffer.flush()
+    if output.apply:
+        _land(result, repo)
+    return int(result["exit_code"])
+
+
+def _land(result: dict[str, Any], repo: Repository) -> None:
+    from poolcli.commands import landing
+
+    if result["status"] not in ("verified", "unchecked"):
+        sys.stderr.write("not applied: the result is not verified (`pool apply` lands it all the same)\n")
+        return
+    try:
+        landing.land(repo, Path(result["log"]).parent)
+    except PoolError as error:
+        raise type(error)(f"verified, but not applied: {error}", error.hint) from error

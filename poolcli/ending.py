@@ -1,0 +1,188 @@
+"""How a run ends: the patch is kept, the result written, the last event recorded, nothing left running."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from poolcli import __version__, process
+from poolcli.app import Session
+from poolcli.errors import BudgetError, Exit, ModelError, PoolError, RefusedError
+from poolcli.events import Event
+from poolcli.interrupts import Interrupts
+from poolcli.loop import Outcome, solve
+from poolcli.store import result as results
+
+#: The exit code of each status that a run can end with.
+EXIT_CODES = {
+    "verified": Exit.VERIFIED,
+    "unchecked": Exit.VERIFIED,
+    "not_verified": Exit.NOT_VERIFIED,
+    "gave_up": Exit.GAVE_UP,
+    "budget": Exit.BUDGET,
+    "model_failed": Exit.MODEL,
+    "refused": Exit.REFUSED,
+    "failed": Exit.INTERNAL,
+    "usage": Exit.USAGE,
+    "interrupted": Exit.INTERRUPTED,
+    "terminated": Exit.TERMINATED,
+}
+
+
+async def conduct(session: Session, opening: Any = None) -> dict[str, Any]:
+    """Run a session to its end, whatever that is; returns what `result.json` holds.
+
+    `opening` is awaited first, under the same protection: the baseline and the first message of a new run.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    interrupts = Interrupts(task, at_once=lambda: process.kill_marked(session.run.id))
+    with interrupts:
+        try:
+            async with asyncio.timeout(session.run.budget.seconds or None):
+                if opening is not None:
+                    await opening
+                outcome = await solve(session.parts)
+        except asyncio.CancelledError:
+            if interrupts.exit_code is None:
+                raise
+            task.uncancel()
+            word = "interrupted" if interrupts.exit_code == Exit.INTERRUPTED else "terminated"
+            outcome = Outcome(word, f"{word}; the work so far is kept")
+        except TimeoutError:
+            outcome = Outcome("budget", f"the time budget of {session.run.budget.seconds:g} s ran out")
+        except PoolError as error:
+            outcome = _outcome_of(error)
+        return await _finish(session, outcome)
+
+
+def _outcome_of(error: PoolError) -> Outcome:
+    why = f"{error}; {error.hint}" if error.hint else str(error)
+    match error:
+        case ModelError():
+            return Outcome("model_failed", why)
+        case BudgetError():
+            return Outcome("budget", why)
+        case RefusedError():
+            return Outcome("refused", why)
+    return Outcome("usage" if error.exit_code == Exit.USAGE else "failed", why)
+
+
+async def _finish(session: Session, outcome: Outcome) -> dict[str, Any]:
+    run, space = session.run, session.workspace
+    for program in session.ctx.sessions.values():
+        program.close()
+    session.ctx.sessions.clear()
+    process.kill_marked(run.id)
+    problem = ""
+    patch = b""
+    try:
+        patch = space.patch()
+        (run.dir / "patch.diff").write_bytes(patch)
+    except (PoolError, OSError) as error:
+        # The worktree stays then: it is the only copy of the work.
+        problem = f"the patch could not be saved ({error}); the work is in {space.root}"
+    result = _result(session, outcome, patch, problem)
+    try:
+        if problem:
+            run.notice(problem, level="error", code="patch-not-saved")
+        run.emit(
+            "turn.done",
+            reason=outcome.status,
+        )
+        run.emit(
+            "run.ended",
+            status=outcome.status,
+            exit_code=result["exit_code"],
+            why=outcome.why,
+            patch=result["patch"],
+            usage=result["usage"],
+            seconds=result["seconds"],
+        )
+    finally:
+        results.write(run.dir, result)
+        if not problem:
+            space.remove()
+        await session.close()
+    return result
+
+
+def _result(session: Session, outcome: Outcome, patch: bytes, problem: str) -> dict[str, Any]:
+    run = session.run
+    spent = run.spent
+    first = next(e for e in run.events if e.type == "run.started")
+    info = session.model.info
+    return {
+        "run": run.id,
+        "status": outcome.status,
+        "exit_code": int(EXIT_CODES[outcome.status]),
+        "why": outcome.why,
+        "task": first.data["task"],
+        "repository": first.data["root"],
+        "base": session.workspace.base,
+        "verdict": verdict(run.events, session.judge.checks.command if session.judge.checks else ""),
+        "patch": {**patch_statistics(patch), "file": "" if problem else str(run.dir / "patch.diff")},
+        "usage": {
+            "turns": spent.turns,
+            "prompt": spent.prompt,
+            "completion": spent.completion,
+            "cached": spent.cached,
+        },
+        "seconds": round(run.seconds, 3),
+        "ended": round(time.time(), 3),
+        "model": {"name": info.name, "url": info.url, "window": info.window},
+        "versions": {"pool": __version__},
+        "log": str(run.dir / "events.jsonl"),
+        "answer": _answer(run.events),
+    }
+
+
+def verdict(events: list[Event], command: str) -> dict[str, Any]:
+    """The checks before and after: status and counts, and per test where both are known."""
+    done = [e.data for e in events if e.type == "checks.done"]
+    before = next((d for d in done if d["phase"] == "baseline"), None)
+    after = next((d for d in reversed(done) if d["phase"] == "round"), None)
+    tests: dict[str, dict[str, str]] = {}
+    for when, data in (("before", before), ("after", after)):
+        for name, status in ((data or {}).get("tests") or {}).items():
+            tests.setdefault(name, {})[when] = status
+    return {
+        "verified": bool(after and after["ok"]),
+        "command": command,
+        "before": _brief(before),
+        "after": _brief(after),
+        "tests": tests,
+    }
+
+
+def _brief(data: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if data is None else {key: data[key] for key in ("status", "exit_code", "counts", "seconds")}
+
+
+def patch_statistics(patch: bytes) -> dict[str, int]:
+    """Files, added and removed lines of a git patch; binary files count as files."""
+    if not patch:
+        return {"files": 0, "added": 0, "removed": 0}
+    from unidiff import PatchSet
+    from unidiff.errors import UnidiffParseError
+
+    text = patch.decode("utf-8", "replace")
+    files = text.count("\ndiff --git ") + text.startswith("diff --git ")
+    try:
+        parsed = PatchSet(text)
+    except UnidiffParseError:
+        # Odd line ends inside a line (form feed, lone CR) confuse the parser; the file count is still right.
+        return {"files": files, "added": 0, "removed": 0}
+    return {"files": files, "added": parsed.added, "removed": parsed.removed}
+
+
+def _answer(events: list[Event]) -> str:
+    """The model's last words without a call."""
+    for event in reversed(events):
+        if event.type == "model.replied":
+            parts = event.data["message"]["parts"]
+            if not any(p["type"] == "call" for p in parts):
+                return "".join(p.get("text", "") for p in parts if p["type"] == "text")
+            return ""
+    return ""

@@ -1,0 +1,173 @@
+"""The event log's contract: which events there are, what each carries, how one looks on a line.
+
+docs/events.md is generated from `CATALOGUE` and checked by a test. Readers skip types and fields they do not
+know; a new field needs a default on the reader's side, so that older logs stay readable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Written into `run.started`; raised when a reader of the old form would be wrong, not merely incomplete.
+LOG_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `seq` counts stored events from 1 without gaps; live ones have seq 0.
+
+    `t` is wall time in seconds since the epoch, for people; durations in `data` come from the monotonic clock.
+    """
+
+    run: str
+    seq: int
+    t: float
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """What one type of event means and carries; `live` ones are shown but neither stored nor numbered."""
+
+    meaning: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    live: bool = False
+
+
+CATALOGUE: dict[str, EventType] = {
+    "run.started": EventType(
+        "A run began. Holds all that shapes the prompt, so that a log alone reproduces it.",
+        {
+            "version": "pool's version",
+            "log": "version of this log format",
+            "task": "what was asked, as given",
+            "root": "the user's checkout (absolute path; never sent to a model)",
+            "base": "commit that the worktree started from (a snapshot when the checkout was dirty)",
+            "head": "the user's HEAD commit",
+            "dirty": "number of changed or untracked files carried over",
+            "worktree": "where the work happens (absolute path)",
+            "model": "{name, url, window}: window in tokens, 0 when the server does not say",
+            "system": "the system prompt, whole",
+            "tools": "the tools offered, as function schemas, in order",
+            "hashes": "{prompts, contracts}: SHA-256 prefixes",
+            "checks": "{command, source, why}: the checks, where they came from; command is '' when none were found",
+            "budget": "{turns, tokens, seconds, rounds}: 0 means no limit",
+            "sandbox": "how commands are confined",
+        },
+    ),
+    "run.resumed": EventType(
+        "The run goes on in another process after it ended or was killed.",
+        {"version": "pool's version", "model": "as in run.started"},
+    ),
+    "turn.started": EventType("A user message begins a turn.", {"text": "the message, as the model reads it"}),
+    "steered": EventType(
+        "A message was put to the model in the middle of a turn.",
+        {"text": "the message, as the model reads it", "source": "user | harness"},
+    ),
+    "delta": EventType(
+        "A piece of the reply.", {"kind": "text | think", "text": "the piece"}, live=True
+    ),
+    "model.replied": EventType(
+        "A whole reply of the model.",
+        {
+            "message": "{role, parts: [{type: text | think | call, …}]}",
+            "finish": "the server's finish_reason",
+            "usage": "{prompt, completion, cached}: tokens; cached is part of prompt; null when not reported",
+            "timings": "{first, total}: seconds to the first piece and to the end",
+            "turn": "number of this request to the model, from 1",
+        },
+    ),
+    "tool.started": EventType(
+        "A call passed the gate and is about to run. A call with this and no tool.done has an unknown outcome.",
+        {
+            "id": "the call's id",
+            "name": "tool",
+            "kind": "read | edit | move | search | execute | other",
+            "title": "one line for people",
+            "args": "the arguments after checking",
+        },
+    ),
+    "tool.output": EventType("Output of a running tool.", {"id": "the call's id", "text": "piece"}, live=True),
+    "asked": EventType("A question was put to the person.", {"id": "question", "text": "what was asked"}),
+    "answered": EventType("The answer to a question.", {"id": "question", "text": "the answer"}),
+    "tool.done": EventType(
+        "The one result of a call, also when refused, unknown, malformed, interrupted or crashed.",
+        {
+            "id": "the call's id",
+            "name": "tool",
+            "title": "one line for people",
+            "ok": "whether the tool did what was asked",
+            "why": "'' | invalid | refused | interrupted | crashed | unknown: what kept it from running to its end",
+            "text": "the result, as the model reads it",
+            "show": "for people: [{type: text | diff | exit | checks, …}]",
+            "seconds": "how long it took",
+        },
+    ),
+    "compacted": EventType("The context was made shorter.", {"text": "what replaces the earlier messages"}),
+    "notice": EventType(
+        "Something a person should know; the model does not see it.",
+        {"level": "info | warning | error", "text": "one line", "code": "stable word for programs"},
+    ),
+    "checks.started": EventType(
+        "pool began to run the checks.", {"phase": "baseline | tool | round", "command": "what runs"}
+    ),
+    "checks.done": EventType(
+        "pool ran the checks. Phase 'round' decides the verdict; a red round's text goes back to the model.",
+        {
+            "phase": "baseline | tool | round",
+            "command": "what ran",
+            "ok": "whether they passed",
+            "status": "passed | failed | timeout | error | none (nothing to run, or no test ran)",
+            "exit_code": "the command's exit code, negative for a signal, null when it did not end by itself",
+            "seconds": "how long it took",
+            "counts": "{passed, failed, skipped} where known, else null",
+            "tests": "{test: passed | failed | error | skipped} where known, else {}",
+            "text": "the evidence, as the model reads it",
+            "log": "file of the run with the whole output",
+            "tree": "git tree the checks ran on",
+        },
+    ),
+    "attempt.started": EventType("One of several attempts began.", {"attempt": "number", "run": "its run id"}),
+    "attempt.done": EventType("One of several attempts ended.", {"attempt": "number", "run": "its run id"}),
+    "chosen": EventType("An attempt was chosen.", {"attempt": "number", "why": "one line"}),
+    "turn.done": EventType("The turn is over.", {"reason": "verified | not_verified | gave_up | budget | …"}),
+    "run.ended": EventType(
+        "The last event of a run; `result.json` says the same.",
+        {
+            "status": "verified | not_verified | gave_up | budget | model_failed | refused | interrupted | failed",
+            "exit_code": "the command's exit code",
+            "why": "one line",
+            "patch": "{files, added, removed}",
+            "usage": "{turns, prompt, completion, cached}",
+            "seconds": "how long the run took",
+        },
+    ),
+}
+
+LIVE = frozenset(name for name, spec in CATALOGUE.items() if spec.live)
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def to_line(event: Event) -> bytes:
+    """The event as one line of UTF-8 JSON, newline included. Lone surrogates are escaped, never an error."""
+    body = {"run": event.run, "seq": event.seq, "t": event.t, "type": event.type, "data": event.data}
+    return _encode(body).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def from_line(line: bytes) -> Event:
+    """The event behind one line. Raises ValueError when it is not one (a torn last line, for example)."""
+    body = json.loads(line)
+    if not isinstance(body, dict) or not isinstance(body.get("type"), str):
+        raise ValueError("not an event")
+    return Event(
+        str(body.get("run", "")),
+        int(body.get("seq", 0)),
+        float(body.get("t", 0.0)),
+        body["type"],
+        body.get("data") or {},
+    )

@@ -1,0 +1,162 @@
+"""One call: check → decide → run → exactly one result, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from poolcli import policy
+from poolcli.messages import Call
+from poolcli.run import Run
+from poolcli.tools import contract as contracts
+from poolcli.tools.base import Ctx, Output, ToolError
+from poolcli.tools.registry import Tool
+
+#: Kinds that change nothing, so neighbours of these kinds may run side by side.
+READING = frozenset({"read", "search"})
+
+#: After this many identical calls with identical results the model is told, and after the second number the run
+#: ends: a model that repeats itself does not stop by itself (two peers were seen to repeat a call 200 times).
+REPEATS_TOLD, REPEATS_END = 4, 12
+
+
+class Repeating(Exception):
+    """The model made the same call with the same result over and over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A call that may run (`tool` set) or whose result is already known (`refusal` set)."""
+
+    call: Call
+    title: str
+    kind: str = "other"
+    tool: Tool | None = None
+    args: Mapping[str, Any] | None = None
+    refusal: str = ""
+    why: str = ""
+
+
+class Gate:
+    """Runs calls for one run."""
+
+    def __init__(self, run: Run, tools: Mapping[str, Tool], ctx: Ctx, *, deny: Collection[str] = ()) -> None:
+        self._run, self._tools, self._ctx, self._deny = run, tools, ctx, deny
+        self._last: tuple[str, str, str] = ("", "", "")
+        self._repeats = 0
+
+    async def calls(self, calls: Sequence[Call]) -> None:
+        """Run the calls of one reply; results appear in the order of the calls, one each.
+
+        Reading neighbours run side by side. Raises Repeating after too many identical calls; on cancellation
+        every call still gets its result, `interrupted`, before the cancellation goes on.
+        """
+        pending = [self._check(call) for call in calls]
+        done = 0
+        try:
+            while done < len(pending):
+                group = self._group(pending[done:])
+                await self._together(group)
+                done += len(group)
+        except asyncio.CancelledError:
+            self._interrupted(pending)
+            raise
+        if self._repeats >= REPEATS_END:
+            raise Repeating(f"the model made the same call {self._repeats} times in a row: {pending[-1].title}")
+
+    def _check(self, call: Call) -> _Checked:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            names = ", ".join(self._tools)
+            return _Checked(call, call.name, refusal=f"error: there is no tool `{call.name}`; there are: {names}", why="invalid")
+        contract = tool.contract
+        if call.args is None:
+            text = "error: the arguments are not a JSON object (cut off, or wrongly quoted); make the call again"
+            return _Checked(call, contract.name, contract.kind, refusal=text, why="invalid")
+        try:
+            args = contracts.check(contract, call.args)
+        except ToolError as error:
+            return _Checked(call, contract.name, contract.kind, refusal=f"error: {error}", why="invalid")
+        title = contracts.title(contract, args)
+        decision = policy.decide(contract.name, contract.kind, deny=self._deny)
+        if decision.verdict == "deny":
+            return _Checked(call, title, contract.kind, refusal=f"refused: {decision.why}", why="refused")
+        return _Checked(call, title, contract.kind, tool, args)
+
+    @staticmethod
+    def _group(pending: Sequence[_Checked]) -> Sequence[_Checked]:
+        count = 1
+        if pending[0].tool and pending[0].kind in READING:
+            while count < len(pending) and pending[count].tool and pending[count].kind in READING:
+                count += 1
+        return pending[:count]
+
+    async def _together(self, group: Sequence[_Checked]) -> None:
+        for item in group:
+            if item.tool:
+                self._run.emit(
+                    "tool.started",
+                    id=item.call.id,
+                    name=item.call.name,
+                    kind=item.kind,
+                    title=item.title,
+                    args=item.args,
+                )
+        if len(group) == 1:
+            self._finish(group[0], *await self._execute(group[0]))
+            return
+        async with asyncio.TaskGroup() as tasks:
+            started = [tasks.create_task(self._execute(item)) for item in group]
+        for item, task in zip(group, started, strict=True):
+            self._finish(item, *task.result())
+
+    async def _execute(self, item: _Checked) -> tuple[Output, str, float]:
+        """The output, why it did not run to its end, and the seconds it took."""
+        if item.tool is None or item.args is None:
+            return Output(item.refusal, ok=False), item.why, 0.0
+        begun = time.monotonic()
+        try:
+            output = await item.tool.run(self._for_call(item.call.id), **item.args)
+            why = ""
+        except ToolError as error:
+            output, why = Output(f"error: {error}", ok=False), ""
+        except Exception as error:  # a broken tool is the model's next observation, not the end of the run
+            output, why = Output(f"error: the tool failed: {type(error).__name__}: {error}", ok=False), "crashed"
+        return output, why, time.monotonic() - begun
+
+    def _for_call(self, id: str) -> Ctx:
+        return replace(self._ctx, note=lambda text: self._run.live("tool.output", id=id, text=text))
+
+    def _finish(self, item: _Checked, output: Output, why: str, seconds: float) -> None:
+        text = output.text
+        same = (item.call.name, repr(item.args), text)
+        self._repeats = self._repeats + 1 if same == self._last else 1
+        self._last = same
+        if self._repeats >= REPEATS_TOLD:
+            text += f"\n(The same call gave this same result {self._repeats} times in a row. Try something else.)"
+        self._run.emit(
+            "tool.done",
+            id=item.call.id,
+            name=item.call.name,
+            title=item.title,
+            ok=output.ok,
+            why=why,
+            text=text,
+            show=list(output.show),
+            seconds=round(seconds, 3),
+        )
+
+    def _interrupted(self, pending: Sequence[_Checked]) -> None:
+        """Give the calls of this reply that have no result yet the result `interrupted`."""
+        answered: set[str] = set()
+        for event in reversed(self._run.events):
+            if event.type == "model.replied":
+                break
+            if event.type == "tool.done":
+                answered.add(event.data["id"])
+        for item in pending:
+            if item.call.id not in answered:
+                self._finish(item, Output("interrupted before it ended", ok=False), "interrupted", 0.0)

@@ -1,0 +1,66 @@
+"""Runs the checks for a run and records what came back. The only judge of a run's result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from poolcli.run import Run
+from poolcli.tools.base import Files, Output
+from poolcli.verdict.evidence import Report
+from poolcli.verdict.finder import Checks
+from poolcli.verdict.runner import run_checks
+
+Phase = Literal["baseline", "tool", "round"]
+
+
+@dataclass(slots=True)
+class Judge:
+    """Runs `checks` in the workspace; `timeout` in seconds bounds each run of them."""
+
+    run: Run
+    workspace: Files
+    checks: Checks | None
+    outputs: Path
+    timeout: float
+    baseline: Report | None = None
+    last: Report | None = None
+    _count: int = field(default=0)
+
+    async def judge(self, phase: Phase) -> Report | None:
+        """Run the checks and emit what came back; None when there are none to run."""
+        if self.checks is None:
+            return None
+        self._count += 1
+        # Numbered by the events so far, not by this process: a resumed run must not overwrite earlier logs.
+        log = self.outputs / f"checks-{len(self.run.events)}.txt"
+        self.run.emit("checks.started", phase=phase, command=self.checks.command)
+        report = await run_checks(
+            self.workspace.run, self.checks, timeout=self.timeout, log=log, root=str(self.workspace.root)
+        )
+        self.run.emit(
+            "checks.done",
+            phase=phase,
+            command=self.checks.command,
+            ok=report.status == "passed",
+            status=report.status,
+            exit_code=report.exit_code,
+            seconds=round(report.seconds, 3),
+            counts=report.counts,
+            tests=report.tests,
+            text=report.text,
+            log=log.name,
+        )
+        self.last = report
+        if phase == "baseline":
+            self.baseline = report
+        return report
+
+    async def for_tool(self) -> Output:
+        """What the tool `run_tests` gives back."""
+        report = await self.judge("tool")
+        if report is None:
+            return Output("There is no checks command in this repository. Use shell to try your change.", ok=False)
+        show = {"type": "checks", "status": report.status, "counts": report.counts}
+        return Output(report.text, (show,), report.status == "passed")

@@ -1,0 +1,69 @@
+"""What the engine knows of a model: it is sent messages and streams back one reply."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from poolcli.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Which model answers, and where. `window` is its context in tokens, 0 when the server does not say."""
+
+    name: str
+    url: str
+    window: int = 0
+    #: One line for people, such as what the demonstration model can and cannot do; '' for none.
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request. `cached` is the part of `prompt` that the server did not compute again."""
+
+    prompt: int | None = None
+    completion: int | None = None
+    cached: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of the reply as it arrives."""
+
+    kind: Literal["text", "think"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The whole reply; always the last thing that a stream gives."""
+
+    message: Message
+    finish: str
+    usage: Usage
+    #: Seconds from sending to the first piece, and to the end.
+    first: float
+    total: float
+    #: What the server said beyond the dialect (llama.cpp's `timings`), kept for measuring.
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Model(Protocol):
+    """A model behind a server."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model and where."""
+
+    def stream(self, messages: Sequence[Message], *, max_tokens: int = 0) -> AsyncIterator[Piece | Reply]:
+        """Send the messages, give the pieces as they come and one Reply at the end.
+
+        The request's bytes for messages seen before are exactly those of the last request. Raises ModelError;
+        its `retryable` says whether sending the same again makes sense. Never retries by itself.
+        """
+
+    async def aclose(self) -> None:
+        """Close connections and end whatever was started for this model."""

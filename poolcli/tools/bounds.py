@@ -1,0 +1,56 @@
+"""Results too long for a reply: the beginning and the end stay, the whole goes to a file of the run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: Room for the line that says where the whole is.
+NOTE = 120
+
+
+def bounded(text: str, limit: int, outputs: Path, name: str) -> str:
+    """The text when it has at most `limit` characters, else its two ends and a line naming the file with it all.
+
+    The file is a new one in `outputs`, named after `name`; without room on the disk the line says so.
+    """
+    if len(text) <= limit:
+        return text
+    try:
+        file = new_file(outputs, name)
+        file.write_text(text, "utf-8", errors="replace")
+        where = whole(file.name, text.count("\n") + (not text.endswith("\n")))
+    except OSError as error:
+        where = f"(the whole output could not be saved: {error.strerror})"
+    return f"{ends(text, limit - NOTE)}\n{where}"
+
+
+def whole(name: str, lines: int) -> str:
+    """The line that says where a whole output is."""
+    return f"whole output: @output/{name} ({lines} lines); read it with read"
+
+
+def ends(text: str, limit: int) -> str:
+    """The beginning and the end of a text, cut at line ends where there are some near; at most `limit` characters."""
+    if len(text) <= limit:
+        return text
+    room = max(limit - 40, 0) // 2
+    head, tail = text[:room], text[len(text) - room :]
+    # Only a cut that keeps at least half of the piece: a text of few long lines is cut within them.
+    if (cut := head.rfind("\n")) > room // 2:
+        head = head[:cut]
+    if 0 <= (cut := tail.find("\n")) < room // 2:
+        tail = tail[cut + 1 :]
+    return f"{head}\n… {len(text) - len(head) - len(tail)} characters left out …\n{tail}"
+
+
+def new_file(folder: Path, name: str) -> Path:
+    """A new, empty file `name-N.txt` that did not exist before. Raises OSError."""
+    number = 1
+    while True:
+        file = folder / f"{name}-{number}.txt"
+        try:
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            return file
+        except FileExistsError:
+            number += 1

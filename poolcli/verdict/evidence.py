@@ -1,0 +1,173 @@
+"""Turns the output of a checks command into a verdict and into the few lines that a model needs to see.
+
+Pure and quick: called after every run of the checks, and a million times when training data is made.
+The form of the text is part of what the demonstration model was trained on; tests pin it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from poolcli.verdict import pytest_output, unittest_output
+from poolcli.verdict.failures import Failure, Parsed, clip, plain, strip_root
+
+if TYPE_CHECKING:
+    from poolcli.process import Finished
+
+#: Each reads one runner's output, or gives None. The first that recognises the output wins.
+RECOGNISERS: tuple[Callable[[str, str], Parsed | None], ...] = (
+    pytest_output.parse,
+    unittest_output.parse,
+)
+
+#: Failures shown in full; a model that fixes these runs the checks again.
+IN_FULL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of one run of the checks.
+
+    `status` is `passed`, `failed`, `timeout`, `error` (the command could not start) or `none` (no test ran).
+    `counts` is {passed, failed, skipped} and `tests` outcome by test id, where the output told; `text` is the
+    evidence as the model reads it; `seconds` is how long the run took.
+    """
+
+    status: str
+    exit_code: int | None
+    seconds: float
+    counts: dict[str, int] | None
+    tests: dict[str, str] = field(default_factory=dict)
+    text: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the checks passed."""
+        return self.status == "passed"
+
+
+def report(finished: Finished, *, root: str, limit: int = 4000) -> Report:
+    """The report on a finished command. `root` is the worktree's path, which the text never shows."""
+    return condense(
+        finished.output,
+        root=root,
+        exit_code=finished.exit_code,
+        timed_out=finished.timed_out,
+        limit=limit,
+        seconds=finished.seconds,
+    )
+
+
+def condense(
+    output: str,
+    *,
+    root: str,
+    exit_code: int | None,
+    timed_out: bool = False,
+    limit: int = 4000,
+    seconds: float = 0.0,
+) -> Report:
+    """The report on a command that wrote `output`. The text has at most about `limit` characters."""
+    output = plain(output)
+    root = root.rstrip("/")
+    parsed = next(filter(None, (read(output, root) for read in RECOGNISERS)), None)
+    status = _status(parsed, exit_code, timed_out)
+    end = _end(exit_code, timed_out)
+    if parsed is None:
+        text = _excerpt(strip_root(output, root), limit - len(end) - 1)
+        text = f"{text}\n{end}" if text else end
+    else:
+        text = _summary(parsed, limit)
+        if status in ("timeout", "error") or (status == "failed" and not parsed.failed):
+            # What the runner said does not explain how the command ended: show the output itself.
+            rest = limit - len(text) - len(end) - 2
+            text = "\n".join(filter(None, (_excerpt(strip_root(output, root), rest), text, end)))
+    counts = {"passed": parsed.passed, "failed": parsed.failed, "skipped": parsed.skipped} if parsed else None
+    return Report(status, exit_code, seconds, counts, parsed.tests if parsed else {}, strip_root(text, root))
+
+
+def _status(parsed: Parsed | None, exit_code: int | None, timed_out: bool) -> str:
+    if timed_out:
+        return "timeout"
+    if parsed is None:
+        if exit_code in (126, 127):  # the shell's codes for "cannot execute" and "not found"
+            return "error"
+        return "passed" if exit_code == 0 else "failed"
+    if parsed.failed:
+        return "failed"
+    if exit_code == 0:
+        return "passed" if parsed.passed else "none"
+    # 5 is how pytest and unittest say that they found nothing to run.
+    return "none" if exit_code == 5 and not parsed.passed else "failed"
+
+
+def _end(exit_code: int | None, timed_out: bool) -> str:
+    """How the command ended, in a line."""
+    if timed_out:
+        return "timed out"
+    if exit_code is None:
+        return "did not end by itself"
+    return f"exit code {exit_code}" if exit_code >= 0 else f"killed by signal {-exit_code}"
+
+
+def count_line(parsed: Parsed) -> str:
+    """`1 failed, 3 passed, 2 skipped`; parts that are zero are left out."""
+    parts = [(parsed.failed, "failed"), (parsed.passed, "passed"), (parsed.skipped, "skipped")]
+    return ", ".join(f"{number} {word}" for number, word in parts if number) or "no tests ran"
+
+
+def _summary(parsed: Parsed, limit: int) -> str:
+    """The first failures in full, the others by name, the counts."""
+    last = count_line(parsed)
+    shown, others = parsed.failures[:IN_FULL], parsed.failures[IN_FULL:]
+    lines: list[str] = []
+    # A quarter is kept for names, so that one long failure cannot hide that there are others.
+    room = limit - len(last) - 1
+    for number, failure in enumerate(shown):
+        share = (room - (limit // 4 if others else 0)) // (len(shown) - number)
+        block = _block(failure, share)
+        lines += block
+        room -= sum(len(line) + 1 for line in block)
+    lines += _names(others, room)
+    return "\n".join([*lines, last])
+
+
+def _block(failure: Failure, room: int) -> list[str]:
+    """A failure within `room` characters; its first lines matter most."""
+    lines = [clip(failure.title, max(room - 1, 1))]
+    room -= len(lines[0]) + 1
+    for number, line in enumerate(failure.lines):
+        left = len(failure.lines) - number
+        # 20 characters for the line that says how much was left out.
+        if len(line) + 1 > room - (20 if left > 1 else 0):
+            return [*lines, f"… {left} more lines"] if room > 20 else lines
+        lines.append(line)
+        room -= len(line) + 1
+    return lines
+
+
+def _names(failures: tuple[Failure, ...], room: int) -> list[str]:
+    lines: list[str] = []
+    for number, failure in enumerate(failures):
+        if len(failure.title) + 1 > room - 24:
+            return [*lines, f"… {len(failures) - number} more failed"]
+        lines.append(failure.title)
+        room -= len(failure.title) + 1
+    return lines
+
+
+def _excerpt(text: str, limit: int) -> str:
+    """Head and tail of the text within `limit` characters, cut at line ends where that is possible."""
+    text = text.strip("\n").rstrip()
+    if len(text) <= limit:
+        return text
+    room = limit - 32  # for the line that says how much was left out
+    if room < 64:
+        return clip(text, max(limit, 1))
+    # The end of an output says what went wrong more often than its beginning.
+    head, tail = text[: room // 3], text[-(room - room // 3) :]
+    head = head[: head.rfind("\n")] if "\n" in head else head
+    tail = tail[tail.find("\n") + 1 :] if "\n" in tail else tail
+    return f"{head}\n… {len(text) - len(head) - len(tail)} characters left out …\n{tail}"

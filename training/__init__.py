@@ -1,0 +1,1 @@
+"""Trains the demonstration model from nothing: data, tokenizer, network, export and evaluation."""

@@ -1,0 +1,44 @@
+"""Runs an instance's tests in this process and gives pool's own evidence for them, in about a millisecond.
+
+The output is the real runner's; only the process is saved. `tests/training` compares it with
+`python3 -m unittest` in a real folder.
+"""
+
+from __future__ import annotations
+
+import io
+import linecache
+import sys
+import unittest
+from collections.abc import Mapping
+from types import ModuleType
+
+from poolcli.verdict.evidence import Report, condense
+
+#: The folder that the files seem to lie in.
+ROOT = "/instance"
+
+
+def _load(name: str, source: str) -> ModuleType:
+    path = f"{ROOT}/{name}.py"
+    linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
+    module = ModuleType(name)
+    module.__file__ = path
+    sys.modules[name] = module
+    exec(compile(source, path, "exec"), module.__dict__)
+    return module
+
+
+def run_checks(files: Mapping[str, str], module: str, test: str) -> Report:
+    """What the checks report on these two files."""
+    names = [module.removesuffix(".py"), test.removesuffix(".py")]
+    out = io.StringIO()
+    try:
+        _load(names[0], files[module])
+        suite = unittest.defaultTestLoader.loadTestsFromModule(_load(names[1], files[test]))
+        result = unittest.TextTestRunner(out).run(suite)
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+            linecache.cache.pop(f"{ROOT}/{name}.py", None)
+    return condense(out.getvalue(), root=ROOT, exit_code=0 if result.wasSuccessful() else 1)

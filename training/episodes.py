@@ -1,0 +1,199 @@
+"""Demonstrations: whole conversations as `pool do` has them, with an expert in the model's place.
+
+Messages are in the chat-completions dialect plus one key, `trained`: whether the network learns from what
+the assistant said there. Some demonstrations begin with a mistake that is not learnt, so that the network
+learns to go on from a red run, from a refused edit, and from a task given up too early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import jinja2
+
+from poolcli.tools.edit import replace_once
+from poolcli.tools.read import numbered
+from training.checks import run_checks
+from training.family import Bug, Instance
+
+Message = dict[str, Any]
+TEMPLATE = (Path(__file__).parent / "template.jinja").read_text()
+
+#: How often a demonstration shows each kind of mistake (one at most per bug).
+WRONG_EDIT, REFUSED_EDIT, EARLY_END = 0.22, 0.04, 0.03
+
+
+@cache
+def _template() -> jinja2.Template:
+    return jinja2.Environment(keep_trailing_newline=False).from_string(TEMPLATE)
+
+
+def render(messages: list[Message], *, generate: bool = False) -> str:
+    """The conversation as the model reads it, through the template that the GGUF file carries."""
+    return _template().render(messages=messages, add_generation_prompt=generate)
+
+
+def segments(messages: list[Message]) -> Iterator[tuple[str, bool]]:
+    """The rendered conversation in pieces, each with whether the network is trained to produce it."""
+    start = "<|im_start|>assistant\n"
+    for message in messages:
+        text = render([message])
+        if message["role"] == "assistant":
+            yield start, False
+            yield text.removeprefix(start), message.get("trained", True)
+        else:
+            yield text, False
+
+
+def say(text: str, name: str = "", *, trained: bool = True, **arguments: str) -> Message:
+    """What the assistant says, with one call if `name` is given."""
+    message: Message = {"role": "assistant", "content": text, "trained": trained}
+    if name:
+        message["tool_calls"] = [
+            {"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}
+        ]
+    return message
+
+
+def result(text: str) -> Message:
+    """A tool's result."""
+    return {"role": "tool", "tool_call_id": "c", "content": text}
+
+
+def first_message(instance: Instance, evidence: str) -> Message:
+    """The part of pool's first message that the template lets through."""
+    checks = f'<checks command="python3 -m unittest" result="failed">\n{evidence}\n</checks>'
+    return {"role": "user", "content": f"{checks}\n\n<task>\n{instance.task}\n</task>"}
+
+
+def snippet(source: str, line: int) -> tuple[int, int] | None:
+    """First and last line of the shortest piece around `line` that occurs once, None when there is none.
+
+    The piece begins after the first line's indentation, as in `old` of an edit.
+    """
+    lines = source.split("\n")
+    for first, last in ((line, line), (line - 1, line), (line, line + 1), (line - 2, line)):
+        if first >= 0 and source.count(piece(lines, first, last)) == 1:
+            return first, last
+    return None
+
+
+def piece(lines: list[str], first: int, last: int) -> str:
+    """Lines `first` to `last` without the first one's indentation."""
+    return "\n".join(lines[first : last + 1]).strip()
+
+
+class Expert:
+    """Plays the assistant on one instance, with the sources as they change."""
+
+    def __init__(self, instance: Instance, random: Random) -> None:
+        self.instance, self.random = instance, random
+        self.lines = instance.source.split("\n")
+        self.messages: list[Message] = []
+        self.edits = 0
+
+    @property
+    def source(self) -> str:
+        """The module as it is now."""
+        return "\n".join(self.lines)
+
+    def checks(self) -> str:
+        """The evidence for the module as it is now."""
+        files = {self.instance.module: self.source, self.instance.test: self.instance.tests}
+        return run_checks(files, self.instance.module, self.instance.test).text
+
+    def edit(self, bug: Bug, line: str, *, trained: bool = True) -> bool:
+        """Put `line` at the bug's place. False when no piece of the source around it is unique."""
+        span = snippet(self.source, bug.line)
+        if span is None:
+            return False
+        first, last = span
+        old = piece(self.lines, first, last)
+        changed = [*self.lines]
+        changed[bug.line] = line
+        new = piece(changed, first, last)
+        done = replace_once(self.instance.module, self.source, old, new)
+        assert done.text == "\n".join(changed)
+        self._say_edit(bug, old, new, trained=trained)
+        self.messages.append(result(done.said))
+        self.lines = changed
+        self.edits += 1
+        return True
+
+    def _say_edit(self, bug: Bug, old: str, new: str, *, trained: bool) -> None:
+        text = f"The bug is in `{bug.function}`." if not self.edits else f"Still failing: `{bug.function}`."
+        path = self.instance.module
+        self.messages.append(say(text, "edit", path=path, old=old, new=new, trained=trained))
+
+    def refused_edit(self, bug: Bug) -> None:
+        """An edit whose old text is misspelt; pool refuses it."""
+        old = self.lines[bug.line].strip()
+        place = self.random.randrange(len(old))
+        wrong = old[:place] + old[place + 1 :]
+        if wrong not in self.source:
+            self._say_edit(bug, wrong, bug.good.strip(), trained=False)
+            self.messages.append(result("error: old text not found in " + self.instance.module))
+
+    def run_tests(self) -> str:
+        """Call run_tests and give its evidence."""
+        evidence = self.checks()
+        self.messages += [say("", "run_tests"), result(evidence)]
+        return evidence
+
+    def end(self, *, trained: bool = True) -> None:
+        """Say that the work is done."""
+        names = [f"`{bug.function}`" for bug in self.instance.bugs]
+        self.messages.append(say(f"Fixed {' and '.join(names)} in {self.instance.module}.", trained=trained))
+
+    def mistake(self, bug: Bug) -> bool:
+        """Perhaps a wrong edit of the bug's line, and the red run after it. False when the instance is unfit."""
+        if not bug.others or self.random.random() > WRONG_EDIT:
+            return True
+        wrong = self.random.choice(bug.others)
+        before = self.source
+        if not self.edit(bug, wrong, trained=False):
+            return False
+        if self.random.random() < EARLY_END / WRONG_EDIT:
+            self.end(trained=False)
+            evidence = self.checks()
+            text = f'The checks still fail.\n<checks command="python3 -m unittest" result="failed">\n{evidence}\n</checks>'
+            self.messages.append({"role": "user", "content": text})
+        else:
+            evidence = self.run_tests()
+        return bug.function in evidence and self.source != before
+
+
+def demonstrate(instance: Instance, random: Random) -> list[Message] | None:
+    """One conversation that ends green, or None when the instance is unfit for one."""
+    expert = Expert(instance, random)
+    evidence = expert.checks()
+    expert.messages = [
+        first_message(instance, evidence),
+        say("", "read", path=instance.module),
+        result(numbered(instance.source)),
+    ]
+    left = list(instance.bugs)
+    while left:
+        # The first failure that the evidence names is repaired first.
+        left.sort(key=lambda bug: _position(evidence, bug.function))
+        bug = left.pop(0)
+        if not expert.mistake(bug):
+            return None
+        if random.random() < REFUSED_EDIT:
+            expert.refused_edit(bug)
+        if not expert.edit(bug, bug.good):
+            return None
+        evidence = expert.run_tests()
+    if " failed" in evidence or " passed" not in evidence or expert.source != instance.fixed:
+        return None
+    expert.end()
+    return expert.messages
+
+
+def _position(evidence: str, function: str) -> int:
+    place = evidence.find(f"{function}(")
+    return place if place >= 0 else len(evidence)
