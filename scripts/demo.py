@@ -20,7 +20,9 @@ TASK = "The tests fail. Find out why and fix the code."
 
 def step(words: str) -> None:
     """Show a command before it runs."""
-    bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    bold, plain = (
+        ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    )
     print(f"\n{bold}$ {words}{plain}", flush=True)
 
 
@@ -32,7 +34,9 @@ def main() -> int:
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "-A"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "A small shop with two bugs"], check=True)
-    environment = {k: v for k, v in os.environ.items() if k not in ("POOL_MODEL", "POOL_BASE_URL", "POOL_TEST")}
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("POOL_MODEL", "POOL_BASE_URL", "POOL_TEST")
+    }
     environment.setdefault("POOL_STATE", str(folder.parent / "state"))
     pool = [sys.executable, "-m", "poolcli"]
 

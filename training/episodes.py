@@ -13,9 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import jinja2
-
-from poolcli.tools.edit import replace_once
+from poolcli.tools.edit import edited_text, replace
 from poolcli.tools.read import numbered
 from training.checks import run_checks
 from training.family import Bug, Instance
@@ -28,7 +26,9 @@ WRONG_EDIT, REFUSED_EDIT, EARLY_END = 0.22, 0.04, 0.03
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template() -> Any:  # noqa: ANN401 (jinja2 comes with torch; what needs no rendering does without)
+    import jinja2
+
     return jinja2.Environment(keep_trailing_newline=False).from_string(TEMPLATE)
 
 
@@ -116,10 +116,10 @@ class Expert:
         changed = [*self.lines]
         changed[bug.line] = line
         new = piece(changed, first, last)
-        done = replace_once(self.instance.module, self.source, old, new)
+        done = replace(self.source, old, new)
         assert done.text == "\n".join(changed)
         self._say_edit(bug, old, new, trained=trained)
-        self.messages.append(result(done.said))
+        self.messages.append(result(edited_text(self.instance.module, *done.lines)))
         self.lines = changed
         self.edits += 1
         return True

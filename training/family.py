@@ -114,7 +114,13 @@ def fill(kind: Kind, name: str, names: Names, random: Random) -> Function:
                 if other != chosen
             ]
         if "{k}" in line and kind.numbers:
-            numbers = {number + 1, number - 1, number + 2, random.randint(*kind.numbers), random.randint(0, 9)}
+            numbers = {
+                number + 1,
+                number - 1,
+                number + 2,
+                random.randint(*kind.numbers),
+                random.randint(0, 9),
+            }
             mutations += [
                 Mutation(index, text(line, chosen, other), "number")
                 for other in sorted(numbers)
@@ -158,7 +164,9 @@ def generic_mutation(function: Function, random: Random) -> Mutation | None:
         else:
             continue
         wrong = line[:start] + new + line[start + len(token) :]
-        if wrong != line:
+        # A list that grows while a loop goes over it would never end.
+        grows = re.match(r"\s*(\w+) .?= ", wrong)
+        if wrong != line and not (grows and grows[1] in function.params):
             return Mutation(index, wrong, "generic")
     return None
 
@@ -178,7 +186,11 @@ def misspelling(function: Function, random: Random) -> Mutation | None:
     for _ in range(20):
         i = random.randrange(1, len(word))
         wrong = random.choice(
-            (word[:i] + word[i + 1 :], word[:i] + word[i] + word[i:], word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :])
+            (
+                word[:i] + word[i + 1 :],
+                word[:i] + word[i] + word[i:],
+                word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :],
+            )
         )
         if wrong.isidentifier() and wrong not in (*function.params, *function.locals):
             line = function.body[index]
@@ -243,7 +255,9 @@ def _attempt(random: Random, split: str) -> Instance | None:
             m = mutated[index]
             body = (*function.body[: m.index], m.line, *function.body[m.index + 1 :])
             line = len(good_lines) + 1 + bool(function.doc) + m.index
-            others = tuple("    " + o.line for o in function.mutations if o.index == m.index and o.line != m.line)
+            others = tuple(
+                "    " + o.line for o in function.mutations if o.index == m.index and o.line != m.line
+            )
             good, bad = "    " + function.body[m.index], "    " + m.line
             found.append(Bug(function.name, function.kind.name, line, good, bad, others, m.name))
         else:
@@ -261,7 +275,13 @@ def _attempt(random: Random, split: str) -> Instance | None:
 
 
 def _module_doc(names: Names, random: Random) -> str:
-    patterns = ("Helpers for {}.", "The {} of a small {}.", "{} and {}.", "Small functions for {}.", "What a {} needs.")
+    patterns = (
+        "Helpers for {}.",
+        "The {} of a small {}.",
+        "{} and {}.",
+        "Small functions for {}.",
+        "What a {} needs.",
+    )
     pattern = random.choice(patterns)
     return pattern.format(*(names.word() for _ in range(2))).capitalize()
 
@@ -329,7 +349,9 @@ def _assertion(call: str, value: object, random: Random) -> str:
     return f"self.assertEqual({call}, {value!r})"
 
 
-def _test_file(module: str, functions: list[Function], checks: list[tuple[str, list[str]]], random: Random) -> str:
+def _test_file(
+    module: str, functions: list[Function], checks: list[tuple[str, list[str]]], random: Random
+) -> str:
     camel = "".join(part.capitalize() for part in module.split("_"))
     case = random.choice((f"Test{camel}", f"Test{camel}", f"{camel}Test", "Tests"))
     imported = ", ".join(function.name for function in functions)

@@ -14,7 +14,27 @@ from typing import Any
 
 Arguments = tuple[Any, ...]
 
-TEXTS = "abc Hello World red Blue one Two green yes cat dog Sun moon Tree fish kite Lamp rock wind".split()
+TEXTS = [
+    "abc",
+    "Hello",
+    "World",
+    "red",
+    "Blue",
+    "one",
+    "Two",
+    "green",
+    "yes",
+    "cat",
+    "dog",
+    "Sun",
+    "moon",
+    "Tree",
+    "fish",
+    "kite",
+    "Lamp",
+    "rock",
+    "wind",
+]
 
 
 @dataclass(frozen=True)

@@ -10,41 +10,41 @@ import sys
 from keyword import iskeyword
 from random import Random
 
-WORDS = tuple(
-    dict.fromkeys(
-        """
-total count price value amount width height depth score level rate size index offset limit start stop step
-item entry record node edge leaf root row column cell block page line word letter text name label title key path
-user owner member group team role order cart basket stock shop store product sku unit weight volume length speed
-hour minute second day week month year age date event task job queue stack batch chunk frame sample signal wave
-point vector matrix angle radius area shape color pixel image layer mask grid board tile card deck hand player coin
-bank loan debt bonus salary wage tax fee cost profit budget account ledger invoice receipt ticket seat room floor
-street city region country zone north south river lake forest tree plant seed fruit apple lemon grape bread water
-cup plate spoon knife table chair lamp window door wall roof garden bridge tower train truck wheel engine motor
-valve pipe tank filter sensor meter gauge switch button cable port socket server client host link route packet
-header body footer field form query result report chart graph plot series trend peak base delta gap margin house
-ratio share slice piece part whole bound upper lower first last left right front back inner outer time pulse sugar
-pump message discount shipping threshold minimum maximum subtotal quantity percent distance temperature balance
-values items prices scores names words numbers lines rows points orders sizes records
-""".split()
-    )
-)
-HELD_WORDS = tuple(
-    """
+_WORDS = """
+total count price value amount width height depth score level rate size index offset limit start stop
+step item entry record node edge leaf root row column cell block page line word letter text name label
+title key path user owner member group team role order cart basket stock shop store product sku unit
+weight volume length speed hour minute second day week month year age date event task job queue stack
+batch chunk frame sample signal wave point vector matrix angle radius area shape color pixel image layer
+mask grid board tile card deck hand player coin bank loan debt bonus salary wage tax fee cost profit
+budget account ledger invoice receipt ticket seat room floor street city region country zone north south
+river lake forest tree plant seed fruit apple lemon grape bread water cup plate spoon knife table chair
+lamp window door wall roof garden bridge tower train truck wheel engine motor valve pipe tank filter
+sensor meter gauge switch button cable port socket server client host link route packet header body
+footer field form query result report chart graph plot series trend peak base delta gap margin house
+ratio share slice piece part whole bound upper lower first last left right front back inner outer time
+pulse sugar pump message discount shipping threshold minimum maximum subtotal quantity percent distance
+temperature balance values items prices scores names words numbers lines rows points orders sizes records
+"""
+WORDS = tuple(_WORDS.split())
+_HELD_WORDS = """
 camera planet rocket helmet candle mirror pencil carpet blanket tunnel harbor island jungle desert canyon
-magnet battery ladder hammer ribbon basketball violin guitar trumpet novel poem chapter lesson school doctor nurse
-pilot sailor farmer baker tailor parcel envelope stamp anchor compass orbit comet meteor glacier volcano pepper onion
-cabbage carrot pumpkin turtle rabbit falcon dolphin
-""".split()
+magnet battery ladder hammer ribbon basketball violin guitar trumpet novel poem chapter lesson school
+doctor nurse pilot sailor farmer baker tailor parcel envelope stamp anchor compass orbit comet meteor
+glacier volcano pepper onion cabbage carrot pumpkin turtle rabbit falcon dolphin
+"""
+HELD_WORDS = tuple(_HELD_WORDS.split())
+_VERBS = (
+    "get make calc find pick compute build fetch read eval check apply update handle process derive is has to"
 )
-VERBS = tuple(
-    "get make calc find pick compute build fetch read eval check apply update handle process derive is has to".split()
-)
-CONSONANTS = (*"bcdfghjklmnpqrstvwxz", *"ch sh th st tr br cr pl ck nd rt ll ss mp nt gh ph".split())
+VERBS = tuple(_VERBS.split())
+_CLUSTERS = "ch sh th st tr br cr pl ck nd rt ll ss mp nt gh ph"
+CONSONANTS = (*"bcdfghjklmnpqrstvwxz", *_CLUSTERS.split())
 VOWELS = ("a", "e", "i", "o", "u", "a", "e", "o", "ai", "ea", "ou", "oo", "y")
 SYLLABLES = tuple(c + v for c in "bdfgklmnprstvz" for v in "aeiou")
 #: Names that the modules themselves use and that an identifier must not hide.
-BUILTINS = frozenset("abs all any dict int len list max min range round set sorted str sum test unittest".split())
+_BUILTINS = "abs all any dict int len list max min range round set sorted str sum test unittest"
+BUILTINS = frozenset(_BUILTINS.split())
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -56,7 +56,9 @@ def made_up(random: Random) -> str:
     if choice < 0.5:
         word = "".join(random.choice(SYLLABLES) for _ in range(random.choice((2, 2, 3))))
         return word + random.choice(("", "", "n", "r", "s", "x"))
-    word = "".join(random.choice(CONSONANTS) + random.choice(VOWELS) for _ in range(random.choice((1, 2, 2, 3))))
+    word = "".join(
+        random.choice(CONSONANTS) + random.choice(VOWELS) for _ in range(random.choice((1, 2, 2, 3)))
+    )
     word += random.choice(CONSONANTS) if random.random() < 0.6 else ""
     return word if len(word) > 2 else word + "n"
 

@@ -13,14 +13,16 @@ FIXED = (
     "{f} gives the wrong answer, find out why and correct it", "Find the bugs and fix them.", "Make python3 -m unittest pass.",
     "There are bugs in {m}. Find and fix all of them.", "Get the test suite back to green, please.",
 )  # fmt: skip
-COMMON = """
-the a an is are was be it this that of in on to for with and or but not no please can you could should would there
-bug bugs error wrong result test tests code function value line file module fix repair correct make pass fail green
-red find out why look at see what when all some one two both customers users report says since yesterday release
-shows too much little many few order total price sum number list returns expected instead got should calculate
-problem issue ticket urgent today before after the we I my our they never always sometimes broken again new old
-change only small carefully without touching anything else thanks hello hi need want help me clean up work works
-""".split()
+_COMMON = """
+the a an is are was be it this that of in on to for with and or but not no please can you could should
+would there bug bugs error wrong result test tests code function value line file module fix repair
+correct make pass fail green red find out why look at see what when all some one two both customers users
+report says since yesterday release shows too much little many few order total price sum number list
+returns expected instead got should calculate problem issue ticket urgent today before after the we I my
+our they never always sometimes broken again new old change only small carefully without touching
+anything else thanks hello hi need want help me clean up work works
+"""
+COMMON = tuple(_COMMON.split())
 
 
 def sentence(random: Random, module: str, test: str, function: str) -> str:
@@ -29,7 +31,10 @@ def sentence(random: Random, module: str, test: str, function: str) -> str:
         return random.choice(FIXED).format(m=module, t=test, f=function)
     words = [random.choice(COMMON) for _ in range(random.choice((2, 4, 6, 9, 14, 22)))]
     if random.random() < 0.4:
-        words.insert(random.randrange(len(words) + 1), random.choice((module, test, function, f"`{function}`", f"{function}()")))
+        words.insert(
+            random.randrange(len(words) + 1),
+            random.choice((module, test, function, f"`{function}`", f"{function}()")),
+        )
     text = " ".join(words)
     if random.random() < 0.5:
         text = text[0].upper() + text[1:] + random.choice((".", ".", "!", "?"))

@@ -1,8 +1,8 @@
 """The child process that runs a llama.cpp server, and ends when the process that started it does.
 
 Started by `models/local.py` as a program of its own (it imports nothing of pool). The order comes as one JSON
-line on stdin, so that the API key is in no argument list; stdin then stays open for as long as the parent lives.
-Once the server listens, or is about to, one line `{"port": N}` goes to stdout; everything else goes to stderr.
+line on stdin, so that the API key is in no argument list; stdin then stays open for as long as the parent
+lives. Once the server listens, or is about to, one line `{"port": N}` goes to stdout, all else to stderr.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 #: Settings of a user's own llama-server that would make ours fetch models, run tools or serve pages.
-UNWANTED = ("HF_REPO", "HF_FILE", "MODEL_URL", "MODELS_DIR", "MODELS_PRESET", "TOOLS", "API_PREFIX", "STATIC_PATH")
+UNWANTED = ("HF_REPO", "HF_FILE", "MODEL_URL", "MODELS_DIR", "MODELS_PRESET", "TOOLS", "API_PREFIX")
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends (Linux); elsewhere the end of stdin does it."""
+    """Have the kernel kill this process when its parent ends (Linux); elsewhere the end of stdin does it."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -77,7 +77,7 @@ def run_embedded(order: dict[str, Any], report: int) -> None:
     params.n_ctx = order["ctx"] * order["slots"]
     # A unified cache gives pinned slots no reuse at all; without it the context is divided among the slots.
     params.kv_unified = False
-    # The cache in host memory may hand one conversation's content to another, and pinned slots do not need it.
+    # The cache in host memory may hand one conversation's content to another; pinned slots do not need it.
     params.cache_ram_mib = 0
     params.endpoint_metrics = True
     params.ui = False
@@ -104,7 +104,8 @@ def run_external(order: dict[str, Any], report: int) -> None:
         *("-np", str(order["slots"]), "-c", str(order["ctx"] * order["slots"])),
         *(("-t", str(order["threads"])) if order["threads"] else ()),
     ]
-    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=external_environment(order), preexec_fn=die_with_parent)
+    env = external_environment(order)
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=env, preexec_fn=die_with_parent)
 
     def end(*_: object) -> None:
         child.terminate()
@@ -117,7 +118,7 @@ def run_external(order: dict[str, Any], report: int) -> None:
 
 
 def external_environment(order: dict[str, Any]) -> dict[str, str]:
-    """Options that not every release of llama-server knows: an unknown variable is ignored, an argument is not."""
+    """Options that not every release of llama-server knows: it ignores unknown variables, not arguments."""
     unwanted = {f"LLAMA_ARG_{name}" for name in UNWANTED}
     return {
         **{name: value for name, value in os.environ.items() if name not in unwanted},

@@ -1,4 +1,4 @@
-"""Server-sent events out of raw bytes, with hard limits: what a hostile or broken server sends stays bounded."""
+"""Server-sent events out of raw bytes, bounded whatever a hostile or broken server sends."""
 
 from __future__ import annotations
 

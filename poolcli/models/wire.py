@@ -1,7 +1,7 @@
 """Messages to the bytes of a chat-completions request: append-only, each message encoded once.
 
-The body is `{constants…,"tools":[…],"messages":[m1,m2,…]}`, messages last: a request without its final `]}` is
-the beginning of the next one, so that a server finds in its prefix cache all that it has read before.
+The body is `{constants…,"tools":[…],"messages":[m1,m2,…]}`, messages last: a request without its final `]}`
+is the beginning of the next one, so that a server finds in its prefix cache all that it has read before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from poolcli.messages import Call, Message, Result, Think
 #: refuse a conversation whose roles do not alternate.
 INTERRUPTED = "(interrupted)"
 
-#: Names under which servers report reasoning; it goes back under the name it came by (`Think.extra["field"]`).
+#: Names under which servers report reasoning; it goes back under the one it came by (`Think.extra["field"]`).
 REASONING = ("reasoning_content", "reasoning")
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode

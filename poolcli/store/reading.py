@@ -51,7 +51,7 @@ def parse(content: bytes, path: Path) -> Log:
     broken = 0  # number of the first line that is no record; only a whole record after it makes it damage
     for number, line in enumerate(content.split(b"\n")[:-1], 1):
         position += len(line) + 1
-        event = _event(line)
+        event = record(line)
         if event is None:
             broken = broken or number
             continue
@@ -67,7 +67,8 @@ def parse(content: bytes, path: Path) -> Log:
     return Log(events, end, len(content) - end)
 
 
-def _event(line: bytes) -> Event | None:
+def record(line: bytes) -> Event | None:
+    """The event on a line; None when it is not one."""
     try:
         return from_line(line)
     except (ValueError, TypeError, RecursionError):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from poolcli.errors import UnknownRunError
-from poolcli.events import Event, from_line
+from poolcli.events import Event
 from poolcli.store import result as results
-from poolcli.store.reading import LOG, locked
+from poolcli.store.reading import LOG, locked, record
 
 #: Bytes from a log's end in which its last record is looked for: `run.ended` is far smaller.
 _TAIL = 65536
@@ -108,17 +108,10 @@ def _ends(path: Path) -> tuple[Event | None, Event | None]:
     """First and last whole record of a log, without reading what is between."""
     try:
         with path.open("rb") as file:
-            first = _event(file.readline())
+            first = record(file.readline())
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             lines = file.read().split(b"\n")
     except OSError:
         return None, None
-    return first, next((e for line in reversed(lines[:-1]) if (e := _event(line))), first)
-
-
-def _event(line: bytes) -> Event | None:
-    try:
-        return from_line(line)
-    except (ValueError, TypeError):
-        return None
+    return first, next((e for line in reversed(lines[:-1]) if (e := record(line))), first)

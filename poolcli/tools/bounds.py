@@ -10,7 +10,7 @@ NOTE = 120
 
 
 def bounded(text: str, limit: int, outputs: Path, name: str) -> str:
-    """The text when it has at most `limit` characters, else its two ends and a line naming the file with it all.
+    """The text if it has at most `limit` characters, else its two ends and a line naming the file with all.
 
     The file is a new one in `outputs`, named after `name`; without room on the disk the line says so.
     """
@@ -30,8 +30,11 @@ def whole(name: str, lines: int) -> str:
     return f"whole output: @output/{name} ({lines} lines); read it with read"
 
 
-def ends(text: str, limit: int) -> str:
-    """The beginning and the end of a text, cut at line ends where there are some near; at most `limit` characters."""
+def ends(text: str, limit: int, *, size: int = 0) -> str:
+    """The beginning and the end of a text, cut at line ends where some are near; at most `limit` characters.
+
+    `size` is that of the whole when `text` is already only its two ends.
+    """
     if len(text) <= limit:
         return text
     room = max(limit - 40, 0) // 2
@@ -41,7 +44,7 @@ def ends(text: str, limit: int) -> str:
         head = head[:cut]
     if 0 <= (cut := tail.find("\n")) < room // 2:
         tail = tail[cut + 1 :]
-    return f"{head}\n… {len(text) - len(head) - len(tail)} characters left out …\n{tail}"
+    return f"{head}\n… {max(size, len(text)) - len(head) - len(tail)} characters left out …\n{tail}"
 
 
 def new_file(folder: Path, name: str) -> Path:

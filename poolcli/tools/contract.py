@@ -22,6 +22,15 @@ TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
 #: Characters of one argument in a title: a line of an 80-column terminal holds the title and the outcome.
 TITLE_ARG = 60
 
+_WORDS = {"true": True, "false": False}
+
+_ARTICLES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "a string",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Param:
@@ -131,11 +140,11 @@ def check(contract: Contract, args: Mapping[str, Any]) -> dict[str, Any]:
     return {p.name: _value(contract.name, p, given[p.name]) for p in contract.params if p.name in given}
 
 
-def _value(tool: str, param: Param, value: object) -> Any:
+def _value(tool: str, param: Param, value: object) -> str | int | float | bool:
     found = _coerced(param.type, value)
     if found is None:
         shown = repr(value) if len(repr(value)) <= TITLE_ARG else repr(value)[:TITLE_ARG] + "…"
-        raise ToolError(f"{param.name} of {tool} must be {_article(param.type)}, not {shown}")
+        raise ToolError(f"{param.name} of {tool} must be {_ARTICLES[param.type]}, not {shown}")
     if param.enum and found not in param.enum:
         raise ToolError(f"{param.name} of {tool} must be one of {', '.join(param.enum)}, not {found!r}")
     return found
@@ -148,8 +157,7 @@ def _coerced(type: str, value: object) -> str | int | float | bool | None:
             return "true" if value else "false"
         return str(value) if isinstance(value, str | int | float) else None
     if type == "boolean":
-        words: dict[object, bool] = {"true": True, "false": False}
-        return value if isinstance(value, bool) else words.get(value.strip().lower()) if isinstance(value, str) else None
+        return value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
     if isinstance(value, bool):
         return None
     try:
@@ -197,7 +205,3 @@ def _takes(contract: Contract) -> str:
 
 def _names(names: list[str]) -> str:
     return ", ".join(f"`{name[:TITLE_ARG]}`" for name in names)
-
-
-def _article(type: str) -> str:
-    return {"integer": "a whole number", "number": "a number", "boolean": "true or false"}.get(type, "a string")

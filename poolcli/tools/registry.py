@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from poolcli import paths
 from poolcli.errors import ConfigError
@@ -25,7 +24,7 @@ class Tool:
 
     contract: Contract
 
-    async def run(self, ctx: Ctx, **args: Any) -> Output:
+    async def run(self, ctx: Ctx, **args: str | int | float | bool) -> Output:
         """Run a call with checked arguments. The result is never longer than the contract's limit.
 
         Raises ToolError when the tool could not do what was asked.
@@ -34,7 +33,8 @@ class Tool:
         output: Output = await module.run(ctx, **args)
         if len(output.text) <= self.contract.limit:
             return output
-        return replace(output, text=bounded(output.text, self.contract.limit, ctx.outputs, self.contract.name))
+        text = bounded(output.text, self.contract.limit, ctx.outputs, self.contract.name)
+        return replace(output, text=text)
 
 
 def load(names: Collection[str] | None = None) -> dict[str, Tool]:

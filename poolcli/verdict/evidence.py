@@ -6,21 +6,28 @@ The form of the text is part of what the demonstration model was trained on; tes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from poolcli.verdict import pytest_output, unittest_output
+from poolcli.verdict import count_lines, pytest_output, unittest_output
 from poolcli.verdict.failures import Failure, Parsed, clip, plain, strip_root
 
 if TYPE_CHECKING:
     from poolcli.process import Finished
 
+_MISSING = re.compile(r"^\S+: No module named (?:pytest|unittest)$", re.M)
+
 #: Each reads one runner's output, or gives None. The first that recognises the output wins.
 RECOGNISERS: tuple[Callable[[str, str], Parsed | None], ...] = (
     pytest_output.parse,
     unittest_output.parse,
+    count_lines.parse,
 )
+
+#: What is left of the output of checks that passed, when nothing in it is recognised.
+BRIEF = 600
 
 #: Failures shown in full; a model that fixes these runs the checks again.
 IN_FULL = 3
@@ -73,15 +80,16 @@ def condense(
     output = plain(output)
     root = root.rstrip("/")
     parsed = next(filter(None, (read(output, root) for read in RECOGNISERS)), None)
-    status = _status(parsed, exit_code, timed_out)
+    status = "error" if _no_runner(output) else _status(parsed, exit_code, timed_out)
     end = _end(exit_code, timed_out)
     if parsed is None:
-        text = _excerpt(strip_root(output, root), limit - len(end) - 1)
+        room = min(limit, BRIEF) if status == "passed" else limit
+        text = _excerpt(strip_root(output, root), room - len(end) - 1)
         text = f"{text}\n{end}" if text else end
     else:
         text = _summary(parsed, limit)
-        if status in ("timeout", "error") or (status == "failed" and not parsed.failed):
-            # What the runner said does not explain how the command ended: show the output itself.
+        if status in ("timeout", "error") or (status == "failed" and not parsed.failures):
+            # What was understood does not explain how the command ended: show the output itself.
             rest = limit - len(text) - len(end) - 2
             text = "\n".join(filter(None, (_excerpt(strip_root(output, root), rest), text, end)))
     counts = {"passed": parsed.passed, "failed": parsed.failed, "skipped": parsed.skipped} if parsed else None
@@ -101,6 +109,11 @@ def _status(parsed: Parsed | None, exit_code: int | None, timed_out: bool) -> st
         return "passed" if parsed.passed else "none"
     # 5 is how pytest and unittest say that they found nothing to run.
     return "none" if exit_code == 5 and not parsed.passed else "failed"
+
+
+def _no_runner(output: str) -> bool:
+    """Whether Python could not even find the test runner."""
+    return len(output) < 500 and _MISSING.search(output) is not None
 
 
 def _end(exit_code: int | None, timed_out: bool) -> str:

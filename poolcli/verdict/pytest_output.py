@@ -31,6 +31,8 @@ _WORDS = {
     "XFAIL": "passed",
     "XPASS": "passed",
 }
+#: At least one of these stands in the count line.
+_KNOWN = {"passed", "failed", "error", "skipped", "deselected", "xfailed", "xpassed", "warning"}
 #: Advice to people about pytest's own options.
 _ADVICE = ("...Full output truncated", "Use -v to get", "Full diff:", "use 'pytest --fixtures")
 #: Longer lines of `-v` are not looked at: no test id is that long.
@@ -44,7 +46,7 @@ def parse(output: str, root: str) -> Parsed | None:
     for match in _SUMMARY.finditer(output):
         words = {word.rstrip("s"): int(number) for number, word in _COUNT.findall(match[1])}
         # Others end with words like these too ("3 files changed in 2s").
-        if match[1] == "no tests ran" or words.keys() & {"passed", "failed", "error", "skipped", "deselected", "xfailed"}:
+        if match[1] == "no tests ran" or words.keys() & _KNOWN:
             found = True
             for word, number in words.items():
                 counts[word] = counts.get(word, 0) + number
@@ -67,11 +69,11 @@ def _ids(lines: list[str]) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
     for line in lines:
         if line.startswith("="):
             section = _SECTION.match(line)
-            inside = inside and section is None or bool(section and section[1] == _SUMMARY_TITLE)
+            inside = section[1] == _SUMMARY_TITLE if section else inside
         elif inside:
             word, _, rest = line.partition(" ")
             if _SUBTEST.match(line):
-                # `SUBFAILED[message] path::test - why`: pytest counts the sub-test, and the test only if it fails.
+                # `SUBFAILED[message] (i=0) path::test - why`
                 word, rest = "FAILED", line[line.rfind(" ", 0, line.find("::") + 1) + 1 :]
             if word in ("FAILED", "ERROR") and rest:
                 test, message = _split(rest)
@@ -80,8 +82,9 @@ def _ids(lines: list[str]) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
             elif word == "PASSED" and "::" in rest:
                 tests.setdefault(rest, "passed")
         elif "::" in line and len(line) < _LONGEST_ID and (outcome := _verbose(line)):
-            if tests.get(outcome[0]) not in ("failed", "error"):
-                tests[outcome[0]] = outcome[1]
+            test, state = outcome
+            if tests.get(test) not in ("failed", "error"):  # a failed teardown comes after the test's PASSED
+                tests[test] = state
     return named, tests
 
 
@@ -109,29 +112,34 @@ def _failures(lines: list[str], ids: list[tuple[str, str, str]], root: str) -> l
     internal = [line.removeprefix(_INTERNAL) for line in lines if line.startswith(_INTERNAL)]
     if internal:
         return [Failure("ERROR in pytest itself", tuple(traceback_text.condense(internal, root)))]
-    blocks = _blocks(lines)
-    if not blocks:
-        places = _one_liners(lines, len(ids), root)
-        return [
-            Failure(
-                clip(f"{word} {test}"),
-                (*((place,) if place else ()), *((clip(f"E {message}"),) if message else ())),
-            )
-            for (word, test, message), place in zip(ids, places, strict=True)
-        ]
     waiting: dict[tuple[str, str], list[str]] = {}
     for word, test, _ in ids:
         waiting.setdefault((word, _dotted(test)), []).append(test)
     failures: list[Failure] = []
-    for title, body in blocks:
+    for title, body in _blocks(lines):
         evidence = _body(body, root)
         word, name, phase = _named(title)
         known = waiting.get((word, name)) or waiting.get((word, name.partition(" ")[0]))
         # Both lists have the same order, so that equal names in several files find their own.
         test = known.pop(0) if known else _guess(name, evidence)
-        if name != _dotted(test) and name.startswith(_dotted(test) + " "):  # a sub-test's parameters
+        if name.startswith(_dotted(test) + " "):  # a sub-test's parameters
             test += name[len(_dotted(test)) :]
         failures.append(Failure(clip(f"{word} {test}{phase}"), tuple(evidence)))
+    failures += _without_block(lines, ids, waiting, root)
+    # The order of parallel workers is not the same from run to run.
+    parallel = any(line.startswith("[gw0] ") or line.endswith(" workers") for line in lines[:20])
+    return sorted(failures, key=lambda failure: failure.title) if parallel else failures
+
+
+def _without_block(
+    lines: list[str], ids: list[tuple[str, str, str]], waiting: dict[tuple[str, str], list[str]], root: str
+) -> list[Failure]:
+    """Failures that only the summary names: `--tb=line` and `--tb=no`, or their blocks were cut out."""
+    left = [(word, test, why) for word, test, why in ids if test in waiting.get((word, _dotted(test)), ())]
+    failures: list[Failure] = []
+    for (word, test, why), place in zip(left, _one_liners(lines, len(left), root), strict=True):
+        evidence = [text for text in (place, clip(f"E {why}") if why else "") if text]
+        failures.append(Failure(clip(f"{word} {test}"), tuple(evidence)))
     return failures
 
 
@@ -159,22 +167,20 @@ def _guess(name: str, evidence: list[str]) -> str:
 def _blocks(lines: list[str]) -> list[tuple[str, list[str]]]:
     """Title and lines of each failure."""
     blocks: list[tuple[str, list[str]]] = []
-    inside = captured = False
+    inside = False
+    body: list[str] | None = None
     for line in lines:
-        if line.startswith("="):
-            section = _SECTION.match(line)
-            if section:
-                inside, captured = section[1] in ("ERRORS", "FAILURES"), False
-                continue
-        if not inside:
+        if line.startswith("=") and (section := _SECTION.match(line)):
+            inside, body = section[1] in ("ERRORS", "FAILURES"), None
+        elif not inside:
             continue
-        if line.startswith("_") and (title := _BLOCK.match(line)) and title[1].strip("_ "):
-            blocks.append((title[1], []))
-            captured = False
+        elif line.startswith("_") and (title := _BLOCK.match(line)) and title[1].strip("_ "):
+            body = []
+            blocks.append((title[1], body))
         elif line.startswith("-") and _CAPTURED.match(line):
-            captured = True
-        elif blocks and not captured:
-            blocks[-1][1].append(line)
+            body = None  # what the test printed
+        elif body is not None:
+            body.append(line)
     return blocks
 
 
@@ -186,29 +192,26 @@ def _body(lines: list[str], root: str) -> list[str]:
     frames: list[str] = []
     message: list[str] = []
     source = ""
-    for number, line in enumerate(lines):
-        after = lines[number + 1] if number + 1 < len(lines) else ""
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        found: str | None = None
         if line.startswith(">"):
             source = source or line[1:]
         elif line.startswith("E") and line[1:2] in ("", " "):
             text = line[1:].strip()
             if text.startswith('File "'):  # where a SyntaxError is
-                if found := traceback_text.frame(text, after[1:], root):
-                    frames.append(found)
-                    message = []
-            elif not (frames and not message and frames[-1].endswith(f": {text}")):  # its source is already there
+                found, message = traceback_text.frame(text, after[1:], root), []
+            elif message or not (frames and frames[-1].endswith(f": {text}")):  # not the source just shown
                 message.append(text)
         elif line in traceback_text.CHAINED:
             parts.append((frames, message))
             frames, message, source = [], [], ""
         elif match := _PLACE.match(line):
             code = after if match[3].startswith("in ") and after.startswith("    ") else source
-            if found := traceback_text.place(match[1], match[2], code, root):
-                frames.append(found)
-            source = ""
+            found, source = traceback_text.place(match[1], match[2], code, root), ""
         elif match := _DEFINED.match(line):  # a fixture that does not exist
-            if found := traceback_text.place(match[1], match[2], after, root):
-                frames.append(found)
+            found = traceback_text.place(match[1], match[2], after, root)
+        if found:
+            frames.append(found)
     parts.append((frames, [text for text in traceback_text.telling(message) if not text.startswith(_ADVICE)]))
     evidence = traceback_text.chain(parts, mark="E ")
     plain = [line for line in lines if line.strip() and not line.startswith("[gw") and not is_marker(line)]
@@ -219,10 +222,10 @@ def _one_liners(lines: list[str], wanted: int, root: str) -> list[str]:
     """The places of `--tb=line`, one per failure; all empty when they cannot be told apart."""
     places: list[str] = []
     inside = False
-    for line in lines:
+    for before, line in zip(["", *lines], lines, strict=False):
         if line.startswith("=") and (section := _SECTION.match(line)):
             inside = section[1] == "FAILURES"
-        elif inside and line.startswith(("/", "[XPASS")):
+        elif inside and line.startswith(("/", "[XPASS")) and line != before:  # pytest 9 writes [XPASS twice
             match = _PLACE.match(line)
             places.append((match and traceback_text.place(match[1], match[2], "", root)) or "")
     return places if len(places) == wanted else [""] * wanted

@@ -1,0 +1,123 @@
+"""Writes the pages that repeat what the code says: python docs/generate.py [--check]
+
+With --check nothing is written; the exit code says whether the pages are current.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from poolcli.events import CATALOGUE, LOG_VERSION, EventType
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "tests" / "golden" / f"events-v{LOG_VERSION}.jsonl"
+
+EVENTS_TOP = """\
+# Events
+
+<!-- Made by docs/generate.py from poolcli/events.py; change it there. -->
+
+A run is one log, `events.jsonl` in the run's folder: one JSON object per line, appended and never changed.
+`pool do --json` writes the same lines to standard output. Everything that people and programs see of a run
+is a reader of this log, and so can yours be.
+
+## A line
+
+```json
+{example}
+```
+
+| field | meaning |
+| --- | --- |
+| `run` | id of the run |
+| `seq` | counts stored events from 1, without gaps, also across `pool resume` |
+| `t` | wall time in seconds since the epoch, for people; it may jump. Durations in `data` are monotonic |
+| `type` | one of the types below |
+| `data` | what this type carries |
+
+## What a reader can rely on
+
+- This is version {version} of the format (`data.log` of `run.started`). It is raised only when a reader of
+  the earlier one would be wrong; new types and fields come without that. **Skip types and fields that you do
+  not know, and give every field a default.**
+- A line is written before anything is shown. A line without its newline was cut off by a kill: drop it.
+- Every call in a `model.replied` gets exactly one `tool.done`, in the order of the calls. One with
+  `tool.started` and no `tool.done` was running when the process died: its outcome is unknown.
+- `run.ended` is the last event, unless `run.resumed` follows.
+- Live types (marked *live*) are shown but not stored and not numbered; nothing depends on them.
+- A log of every released version is in `tests/golden` and stays readable.
+
+```console
+$ pool do "fix the failing test" --json | jq -r 'select(.type == "tool.done") | .data.title'
+$ pool do "fix the failing test" --json | tail -n 1 | jq .data.status
+```
+
+## The types
+
+| type | meaning |
+| --- | --- |
+{table}
+"""
+
+
+def events_page() -> str:
+    """docs/events.md."""
+    example = next(e for e in read_golden() if e["type"] == "tool.started")
+    table = "\n".join(
+        f"| [`{name}`](#{_anchor(name)}){_live(spec)} | {spec.meaning} |" for name, spec in CATALOGUE.items()
+    )
+    parts = [
+        EVENTS_TOP.replace("{example}", json.dumps(example, ensure_ascii=False))
+        .replace("{version}", str(LOG_VERSION))
+        .replace("{table}", table)
+    ]
+    parts += [_section(name, spec) for name, spec in CATALOGUE.items()]
+    return "\n".join(parts)
+
+
+def read_golden() -> list[dict[str, object]]:
+    """The golden log as plain objects."""
+    return [json.loads(line) for line in GOLDEN.read_bytes().splitlines()]
+
+
+def _section(name: str, spec: EventType) -> str:
+    rows = "\n".join(
+        f"| `{field}` | {meaning.replace('|', chr(92) + '|')} |" for field, meaning in spec.fields.items()
+    )
+    return f"### {name}\n\n{spec.meaning}{_live(spec)}\n\n| field | meaning |\n| --- | --- |\n{rows}\n"
+
+
+def _live(spec: EventType) -> str:
+    return " *live*" if spec.live else ""
+
+
+def _anchor(name: str) -> str:
+    return name.replace(".", "")
+
+
+PAGES: dict[str, Callable[[], str]] = {"events.md": events_page}
+
+
+def main() -> int:
+    """The command line."""
+    stale = [name for name, page in PAGES.items() if not _current(HERE / name, page())]
+    if "--check" in sys.argv[1:]:
+        for name in stale:
+            sys.stderr.write(f"docs/{name} is not current: run python docs/generate.py\n")
+        return 1 if stale else 0
+    for name in stale:
+        (HERE / name).write_text(PAGES[name](), encoding="utf-8")
+    return 0
+
+
+def _current(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

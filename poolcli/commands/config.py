@@ -1,0 +1,110 @@
+"""`pool config show`: every value and where it came from. Also the table of docs/configuration.md."""
+
+from __future__ import annotations
+
+import json as json_codec
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from poolcli import config, paths
+from poolcli.config import OPTIONS, Config, Option
+from poolcli.errors import RepositoryError
+
+HIDDEN = "(hidden)"
+
+
+def show(*, json: bool = False, flags: Mapping[str, Any] | None = None) -> int:
+    """Print the configuration for the working folder; returns the exit code. Raises ConfigError."""
+    settings = config.load(_top(), flags=flags)
+    if json:
+        values = {option.name: _json_value(option, settings) for option in OPTIONS}
+        sys.stdout.write(json_codec.dumps(values, ensure_ascii=False, indent=2) + "\n")
+    else:
+        from poolcli.sanitize import clean
+
+        rows = [(option.name, _text(option, settings), settings.origins[option.name]) for option in OPTIONS]
+        rows.append(("(state folder)", str(paths.state_dir()), _state_origin()))
+        for row in _table(rows):
+            sys.stdout.write(clean(row, keep_newlines=False) + "\n")
+    for notice in settings.notices:
+        sys.stderr.write(f"warning: {notice}\n")
+    return 0
+
+
+def _top() -> Path | None:
+    """The repository around the working folder; outside of one there is no project file to read."""
+    from poolcli.git import find_repository
+
+    try:
+        return find_repository(Path.cwd()).top
+    except RepositoryError:
+        return None
+
+
+def _json_value(option: Option, settings: Config) -> dict[str, Any]:
+    value = getattr(settings, option.name)
+    if option.secret and value:
+        value = HIDDEN
+    return {"value": value, "origin": settings.origins[option.name]}
+
+
+def _text(option: Option, settings: Config) -> str:
+    value = getattr(settings, option.name)
+    if value == option.default and option.unset:
+        return f"({option.unset})"
+    return HIDDEN if option.secret else display(value)
+
+
+def display(value: object) -> str:
+    """A value as people write it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _state_origin() -> str:
+    import os
+
+    return "POOL_STATE" if os.environ.get("POOL_STATE") else "default"
+
+
+def _table(rows: list[tuple[str, str, str]]) -> list[str]:
+    """Rows in columns; a long value does not push the origins of all the others to the right."""
+    first = max(len(key) for key, _, _ in rows)
+    second = min(28, max(len(value) for _, value, _ in rows))
+    return [f"{key:<{first}}  {value:<{second}}  {origin}" for key, value, origin in rows]
+
+
+def reference() -> str:
+    """The table of every option, in Markdown, as docs/configuration.md holds it."""
+    lines = [
+        "| key | flag | environment | default | value | project file |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for option in OPTIONS:
+        default = option.unset or f"`{display(option.default)}`"
+        flag = f"`{option.flag}`" if option.flag else ""
+        lines.append(
+            f"| `{option.name}` | {flag} | `{option.env}` | {default} "
+            f"| {option.help} {_sentence(option.allowed)} | {'yes' if option.project else 'no'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+BEGIN = "<!-- options: generated from poolcli/config.py -->\n"
+END = "<!-- end of options -->\n"
+
+
+def document(page: str) -> str:
+    """docs/configuration.md with its table made anew. Raises ValueError when the page lacks the markers."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError("the page lacks the markers around its table of options")
+    return f"{before}{BEGIN}{reference()}{END}{after}"

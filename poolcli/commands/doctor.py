@@ -1,0 +1,335 @@
+"""`pool doctor`: what a run needs, one line each, and for what is missing the next step to take."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from poolcli import config, paths
+from poolcli.config import Config
+from poolcli.errors import Exit, ModelError, PoolError
+from poolcli.git import Repository, find_repository
+
+Status = Literal["ok", "warn", "fail"]
+
+#: `rev-parse --path-format` and what else the workspace needs.
+OLDEST_GIT = (2, 33)
+#: Below this many tokens the prompt, the tools and one file hardly fit.
+SMALL_WINDOW = 8192
+#: Bytes; a worktree, its checks and their logs want some room.
+LITTLE_SPACE = 1_000_000_000
+#: Seconds for everything that is asked of a server.
+PATIENCE = 30.0
+#: A file that the finder of the checks looks into is read up to this many bytes.
+LOOKED_AT = 200_000
+
+LARGER_WINDOW = (
+    "start the server with a larger one: llama-server -c 16384; vLLM --max-model-len 16384; "
+    "Ollama OLLAMA_CONTEXT_LENGTH=16384"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. `fix` is the next step; `code` is the exit code if this one fails."""
+
+    status: Status
+    name: str
+    text: str
+    fix: str = ""
+    code: Exit = Exit.USAGE
+
+
+def run(flags: Mapping[str, Any] | None = None, *, out: TextIO | None = None) -> int:
+    """Look at everything and print it. Returns 0 when a run could start, else what it would exit with."""
+    show = Printer(out or sys.stdout)
+    findings = []
+    for finding in look(flags or {}):
+        show(finding)
+        findings.append(finding)
+    failed = [finding.code for finding in findings if finding.status == "fail"]
+    return int(min(failed, default=Exit.VERIFIED))
+
+
+def look(flags: Mapping[str, Any]) -> Iterator[Finding]:
+    """Everything there is to say, in the order of a run and as soon as it is known."""
+    yield git_program()
+    repo, place = repository()
+    yield place
+    settings, settled = configuration(repo, flags)
+    yield from settled
+    yield sandbox()
+    if settings is not None:
+        yield model(settings)
+        yield local_server(settings)
+        if repo is not None:
+            yield checks(settings, repo)
+    yield state_folder()
+    yield ripgrep()
+
+
+def git_program() -> Finding:
+    """The git program and its age."""
+    from poolcli import git
+
+    try:
+        words = git.git(["--version"]).decode().split()
+    except PoolError as error:
+        return failed("git", error)
+    number = next((word for word in words if word[:1].isdigit()), "0")
+    version = tuple(int(part) for part in number.split(".")[:2] if part.isdigit())
+    if version < OLDEST_GIT:
+        oldest = ".".join(map(str, OLDEST_GIT))
+        return Finding("fail", "git", f"{number} is older than {oldest}", f"install git {oldest} or newer")
+    return Finding("ok", "git", number)
+
+
+def repository() -> tuple[Repository | None, Finding]:
+    """The repository around the working folder."""
+    try:
+        repo = find_repository(Path.cwd())
+    except (PoolError, OSError) as error:
+        return None, failed("repository", error)
+    return repo, Finding("ok", "repository", f"{repo.top}, {repo.head_name or 'detached HEAD'}")
+
+
+def configuration(repo: Repository | None, flags: Mapping[str, Any]) -> tuple[Config | None, list[Finding]]:
+    """The configuration, when it can be read, and what is to be said about it."""
+    try:
+        settings = config.load(repo.top if repo else None, flags=flags)
+    except PoolError as error:
+        return None, [failed("settings", error)]
+    warnings = [Finding("warn", "settings", notice, "pool config show") for notice in settings.notices]
+    return settings, warnings or [Finding("ok", "settings", "`pool config show` prints them")]
+
+
+def sandbox() -> Finding:
+    """How commands are confined, and whether what a later version needs is here."""
+    from poolcli.sandbox import default
+
+    found = shutil.which("bwrap")
+    bubblewrap = (
+        f"bubblewrap is here ({found}), but this version does not use it" if found else "no bubblewrap"
+    )
+    fix = "use a container or a machine of its own for a repository that you do not trust"
+    return Finding("warn", "sandbox", f"none: {default().note}; {bubblewrap}", fix)
+
+
+def model(settings: Config) -> Finding:
+    """Whether the configured model answers, and how much it can read."""
+    from poolcli.models.reference import Demo, LocalFile, Remote, Scripted, parse
+
+    try:
+        match parse(settings.model, settings.base_url):
+            case Scripted(file):
+                if not file.is_file():
+                    return Finding("fail", "model", f"the script {file} is missing", "check the path")
+                return Finding("ok", "model", f"replies from {file}")
+            case Demo():
+                return _demo(settings)
+            case LocalFile(path):
+                from poolcli.models.llama_server import check_file, choose_engine
+
+                check_file(path)
+                choose_engine(settings.server)
+                return Finding("ok", "model", f"{path}, in a server that pool starts")
+            case Remote(name, url):
+                return _remote(name, url, settings)
+    except PoolError as error:
+        return failed("model", error)
+
+
+def _demo(settings: Config) -> Finding:
+    """The demonstration model is small enough to be really started."""
+    import asyncio
+    import tempfile
+
+    from poolcli.models.local import DEMO_NOTICE, demo_model, open_local
+
+    async def start(log: Path) -> int:
+        async with asyncio.timeout(PATIENCE):
+            opened = await open_local(demo_model(), [], log=log, ctx=settings.context, engine=settings.server)
+            await opened.aclose()
+            return opened.info.window
+
+    with tempfile.TemporaryDirectory(prefix="pool-doctor-") as folder:
+        try:
+            window = asyncio.run(start(Path(folder) / "server.log"))
+        except TimeoutError:
+            return Finding("fail", "model", f"the server said nothing for {PATIENCE:g} s", "", Exit.MODEL)
+    return Finding("ok", "model", f"{DEMO_NOTICE}; it starts and answers, context {window} tokens")
+
+
+def _remote(name: str, url: str, settings: Config) -> Finding:
+    import asyncio
+
+    from poolcli.models.openai import Endpoint, OpenAIModel
+
+    async def ask() -> tuple[str, str, int, tuple[str, ...]]:
+        opened = OpenAIModel(Endpoint(url, name, settings.api_key))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                listed = await opened.models()
+                info = await opened.probe()
+                return info.name, info.url, info.window, listed.names
+        finally:
+            await opened.aclose()
+
+    try:
+        found, address, window, names = asyncio.run(ask())
+    except TimeoutError:
+        return Finding(
+            "fail", "model", f"{url} said nothing for {PATIENCE:g} s", "is it overloaded?", Exit.MODEL
+        )
+    except PoolError as error:
+        if "doctor" in error.hint:  # that is where we are
+            error.hint = f"start the server, or correct base_url ({settings.origins['base_url']})"
+        raise
+    where = f"{found} at {address}"
+    if names and found not in names:
+        few = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        # llama.cpp answers for any name, so this is no failure yet.
+        return Finding("warn", "model", f"{where}: the server does not list it", f"it lists: {few}")
+    if not window:
+        fix = (
+            f"see to it that it is at least {SMALL_WINDOW} tokens: a server may cut a longer prompt silently"
+        )
+        return Finding("warn", "model", f"{where}; it does not say how large its context is", fix)
+    if window < SMALL_WINDOW:
+        return Finding(
+            "warn", "model", f"{where}; context {window} tokens is small for real work", LARGER_WINDOW
+        )
+    if settings.api_key and url.startswith("http://") and not _loopback(url):
+        return Finding("warn", "model", f"{where}; the key travels unencrypted", "use https, or a tunnel")
+    return Finding("ok", "model", f"{where}, context {window} tokens")
+
+
+def _loopback(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def local_server(settings: Config) -> Finding:
+    """What could serve a local model. Nothing here is a failure unless the configured model needs it."""
+    from poolcli.models.llama_server import choose_engine
+    from poolcli.models.local import demo_model
+
+    try:
+        command = choose_engine(settings.server)
+        demo_model()
+    except PoolError as error:
+        return Finding("warn", "local server", str(error), error.hint)
+    if command:
+        return Finding("ok", "local server", command[0])
+    from importlib.metadata import version
+
+    return Finding("ok", "local server", f"xllamacpp {version('xllamacpp')}")
+
+
+def checks(settings: Config, repo: Repository) -> Finding:
+    """The command that would decide a run."""
+    if settings.test:
+        return Finding("ok", "checks", f"{settings.test} ({settings.origins['test']})")
+    from poolcli import git
+    from poolcli.verdict import finder
+
+    try:
+        listed = git.git([*repo.pin(), "ls-files", "-z", "-co", "--exclude-standard"], cwd=repo.top)
+    except PoolError as error:
+        return failed("checks", error)
+    files = [os.fsdecode(name) for name in listed.split(b"\0") if name]
+    found = finder.find(files, _reader(repo.top), shutil.which)
+    if found is None:
+        fix = 'name them: --test CMD, or test = "CMD" in .pool/config.toml; or pass --no-checks'
+        return Finding("warn", "checks", "none found: a run could not be verified", fix)
+    if found.why.endswith("was not found"):
+        return Finding(
+            "warn", "checks", f"{found.command} ({found.why})", "install it, or name others: --test CMD"
+        )
+    return Finding("ok", "checks", f"{found.command} ({found.why})")
+
+
+def _reader(top: Path) -> Callable[[str], str | None]:
+    def read(name: str) -> str | None:
+        try:
+            with (top / name).open("rb") as file:
+                return file.read(LOOKED_AT).decode("utf-8", "replace")
+        except OSError:
+            return None
+
+    return read
+
+
+def state_folder() -> Finding:
+    """Whether runs can be kept, and how much room there is for them."""
+    state = paths.state_dir()
+    near = next(path for path in (state, *state.parents) if path.exists())
+    fix = "set POOL_STATE to a folder of yours"
+    if not near.is_dir():
+        return Finding("fail", "state", f"{near} is in the way of the state folder {state}", fix)
+    if not os.access(near, os.W_OK | os.X_OK):
+        return Finding("fail", "state", f"{near} cannot be written", fix)
+    free = shutil.disk_usage(near).free
+    text = f"{state}, {free / 1e9:.1f} GB free"
+    if free < LITTLE_SPACE:
+        return Finding("warn", "state", text, "make room, or set POOL_STATE to a folder on another disk")
+    return Finding("ok", "state", text)
+
+
+def ripgrep() -> Finding:
+    """The search program; git has one too."""
+    if found := shutil.which("rg"):
+        return Finding("ok", "ripgrep", found)
+    return Finding("warn", "ripgrep", "not found; searches use git grep", "install ripgrep (optional)")
+
+
+def failed(name: str, error: Exception) -> Finding:
+    """A failure as its error tells it."""
+    hint = error.hint if isinstance(error, PoolError) else ""
+    return Finding(
+        "fail", name, str(error), hint, Exit.MODEL if isinstance(error, ModelError) else Exit.USAGE
+    )
+
+
+COLOURS = {"ok": "32", "warn": "33", "fail": "31"}
+#: Columns before the text: the status and the name.
+INDENT = 20
+
+
+class Printer:
+    """Writes findings: wrapped and coloured at a terminal, one line and a fix each elsewhere."""
+
+    def __init__(self, out: TextIO) -> None:
+        """`out` is asked whether it is a terminal."""
+        self._out = out
+        self._terminal = out.isatty()
+        self._colour = self._terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def __call__(self, finding: Finding) -> None:
+        """Write one finding."""
+        word = f"{finding.status:<6}"
+        if self._colour:
+            word = f"\x1b[{COLOURS[finding.status]}m{word}\x1b[0m"
+        lines = self._wrapped(finding.text)
+        if finding.fix:
+            lines += self._wrapped(finding.fix, "fix: ")
+        text = f"\n{' ' * INDENT}".join(lines)
+        self._out.write(f"{word}{finding.name:<{INDENT - 6}}{text}\n")
+        self._out.flush()
+
+    def _wrapped(self, text: str, label: str = "") -> list[str]:
+        from poolcli.sanitize import clean
+
+        line = label + clean(text, keep_newlines=False)
+        if not self._terminal:
+            return [line]
+        width = max(24, shutil.get_terminal_size().columns - INDENT - 1)
+        return textwrap.wrap(line, width, subsequent_indent=" " * len(label), break_on_hyphens=False) or [""]

@@ -1,0 +1,432 @@
+"""The configuration: one table of options, five layers, and for each value where it came from.
+
+Defaults < the user's file < the project's file < environment < flags. A project's file comes with a
+repository that may be a stranger's: it can name the checks and budgets, never the model endpoint or anything
+about safety.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from poolcli import paths
+from poolcli.errors import ConfigError
+
+Kind = Literal["text", "whole number", "number", "seconds", "list of words"]
+
+#: A configuration file is a page of text; more than this many bytes is something else.
+LARGEST = 1_000_000
+PROJECT_FILE = ".pool/config.toml"
+#: Kinds of tools, as `deny` accepts them beside the tools' names.
+TOOL_KINDS = ("read", "edit", "move", "search", "execute", "other")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting. Its name is the key in a file; `flag` is '' when the command line does not have it.
+
+    `unset` says in words what the default means; `project` is whether a project's file may set it;
+    `endpoint` whether it concerns the model endpoint.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    flag: str
+    help: str
+    unset: str = ""
+    project: bool = False
+    endpoint: bool = False
+    secret: bool = False
+    minimum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def env(self) -> str:
+        """The environment variable that sets it."""
+        return f"POOL_{self.name.upper()}"
+
+    @property
+    def allowed(self) -> str:
+        """What a value must be, in words."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        what = {"text": "text", "list of words": "a list of words"}.get(self.kind, f"a {self.kind}")
+        if self.kind == "seconds":
+            what = 'a number of seconds (or text such as "90s", "10m", "2h")'
+        return what if self.minimum is None else f"{what} of at least {self.minimum:g}"
+
+
+# fmt: off
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "model", "text", "", "--model",
+        "Model name at the server; or `demo`, `scripted:FILE`, `local:FILE.gguf`.",
+        "the server's first; without a server `demo`", endpoint=True,
+    ),
+    Option(
+        "base_url", "text", "", "--base-url",
+        "OpenAI-compatible server, e.g. `http://127.0.0.1:8080/v1`.", "none", endpoint=True,
+    ),
+    Option(
+        "api_key", "text", "", "",
+        "Key for the server. In a file it belongs to that file's `base_url` and is sent nowhere else.",
+        "none", secret=True, endpoint=True,
+    ),
+    Option(
+        "temperature", "number", None, "--temperature",
+        "Sampling temperature.", "the server's", minimum=0, endpoint=True,
+    ),
+    Option("seed", "whole number", None, "--seed", "Sampling seed.", "none", endpoint=True),
+    Option(
+        "max_reply", "whole number", 0, "",
+        "Tokens of one reply at most.", "the server's limit", minimum=0, endpoint=True,
+    ),
+    Option(
+        "first_deadline", "seconds", 600.0, "",
+        "Seconds to wait for the first piece of a reply: a long prompt on a slow machine takes minutes.",
+        minimum=1, endpoint=True,
+    ),
+    Option(
+        "idle_deadline", "seconds", 120.0, "",
+        "Seconds between two pieces of a reply.", minimum=1, endpoint=True,
+    ),
+    Option(
+        "reply_deadline", "seconds", 3600.0, "",
+        "Seconds for one whole reply.", minimum=1, endpoint=True,
+    ),
+    Option(
+        "context", "whole number", 0, "",
+        "Context window in tokens of a server that pool starts itself.",
+        "8192 for `demo`, else 16384", minimum=0, endpoint=True,
+    ),
+    Option(
+        "server", "text", "auto", "",
+        "Which llama.cpp serves local models; `auto` takes xllamacpp, else a llama-server on PATH.",
+        choices=("auto", "xllamacpp", "llama-server"), endpoint=True,
+    ),
+    Option(
+        "threads", "whole number", 0, "",
+        "CPU threads of a server that pool starts itself.", "llama.cpp chooses", minimum=0, endpoint=True,
+    ),
+    Option(
+        "test", "text", "", "--test",
+        "The checks: a command that must exit 0.", "found in the repository", project=True,
+    ),
+    Option(
+        "checks_timeout", "seconds", 600.0, "--checks-timeout",
+        "Seconds for one run of the checks.", project=True, minimum=1,
+    ),
+    Option(
+        "max_turns", "whole number", 50, "--max-turns",
+        "Requests to the model at most; 0 for no limit.", project=True, minimum=0,
+    ),
+    Option(
+        "max_tokens", "whole number", 0, "--max-tokens",
+        "Tokens at most, prompts and replies together.", "no limit", project=True, minimum=0,
+    ),
+    Option(
+        "max_rounds", "whole number", 5, "--max-rounds",
+        "Runs of the checks at most after the model says that it is done; 0 for no limit.",
+        project=True, minimum=0,
+    ),
+    Option(
+        "timeout", "seconds", 0.0, "--timeout",
+        "Seconds for the whole run.", "no limit", project=True, minimum=0,
+    ),
+    Option(
+        "deny", "list of words", (), "",
+        "Tools, or kinds of tools (" + ", ".join(TOOL_KINDS) + "), that must not run.", "none",
+    ),
+)
+# fmt: on
+
+BY_NAME = {option.name: option for option in OPTIONS}
+#: Variables that pool reads or sets elsewhere.
+OTHER_VARIABLES = ("POOL_STATE", "POOL_RUN", "POOL_CALL", "POOL_DEBUG")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting, checked. The fields are those of OPTIONS; times in seconds, 0 and '' as OPTIONS says."""
+
+    model: str
+    base_url: str
+    api_key: str
+    temperature: float | None
+    seed: int | None
+    max_reply: int
+    first_deadline: float
+    idle_deadline: float
+    reply_deadline: float
+    context: int
+    server: str
+    threads: int
+    test: str
+    checks_timeout: float
+    max_turns: int
+    max_tokens: int
+    max_rounds: int
+    timeout: float
+    deny: tuple[str, ...]
+    #: Where each value came from: "default", "user file ~/.config/pool/config.toml:3", "POOL_MODEL",
+    #: "--model".
+    origins: Mapping[str, str]
+    #: What the user should know: settings that were ignored, and why. One line each.
+    notices: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        # A traceback or a log must never show the key.
+        return f"Config(model={self.model!r}, base_url={self.base_url!r}, …)"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Values of one source, each with its origin, and what is to be said about it."""
+
+    values: Mapping[str, tuple[Any, str]]
+    notices: tuple[str, ...] = ()
+
+
+def load(
+    top: Path | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """The configuration for the repository at `top` (None: outside of one).
+
+    `flags` maps option names to what the command line gave, None for what it did not. Raises ConfigError.
+    """
+    environ = os.environ if environ is None else environ
+    user = _read_file(paths.config_dir() / "config.toml", "user file")
+    project = _read_file(top / PROJECT_FILE, "project file", top) if top else Layer({})
+    layers = (user, _project_only(project), _environment(environ), _flags(flags or {}))
+    values = {option.name: option.default for option in OPTIONS}
+    origins = {option.name: "default" for option in OPTIONS}
+    for layer in layers:
+        for name, (value, origin) in layer.values.items():
+            values[name], origins[name] = value, origin
+    notices = [line for layer in layers for line in layer.notices]
+    config = Config(**values, origins=origins, notices=tuple(notices))
+    _check_deny(config)
+    return _bind_key(config, user)
+
+
+def _bind_key(config: Config, user: Layer) -> Config:
+    """Drop a key from the user's file when the server is another than that file's: keys do not travel."""
+    if not config.api_key or config.origins["api_key"] == "POOL_API_KEY":
+        return config
+    own_url = user.values.get("base_url", ("", ""))[0]
+    if config.base_url == own_url:
+        return config
+    line = (
+        f"the key of the {config.origins['api_key']} is not used: it belongs to that file's base_url, "
+        f"and the server comes from {config.origins['base_url']}; set POOL_API_KEY for it"
+    )
+    origins = {**config.origins, "api_key": "default"}
+    return replace(config, api_key="", origins=origins, notices=(*config.notices, line))
+
+
+def _check_deny(config: Config) -> None:
+    """A misspelt word in the list of forbidden tools would silently forbid nothing."""
+    if not config.deny:
+        return
+    known = [*TOOL_KINDS, *sorted(path.stem for path in paths.data_dir("tools").glob("*.toml"))]
+    for word in config.deny:
+        if word not in known:
+            raise ConfigError(
+                f"{config.origins['deny'].removeprefix('user file ')}: `deny` names `{word}`, which is no tool or kind of tool"
+                + _did_you_mean(word, known),
+                "known: " + ", ".join(dict.fromkeys(known)),
+            )
+
+
+# Layers
+
+
+def _flags(flags: Mapping[str, Any]) -> Layer:
+    values = {}
+    for name, value in flags.items():
+        if value is not None:
+            option = BY_NAME[name]
+            origin = option.flag or name
+            values[name] = (checked(option, value, origin), origin)
+    return Layer(values)
+
+
+def _environment(environ: Mapping[str, str]) -> Layer:
+    known = {option.env: option for option in OPTIONS}
+    values, notices = {}, []
+    for variable, text in environ.items():
+        if not variable.startswith("POOL_") or not text:
+            continue
+        if option := known.get(variable):
+            values[option.name] = (checked(option, _from_text(option, text), variable), variable)
+        elif variable not in OTHER_VARIABLES and (near := _did_you_mean(variable, known, 0.8)):
+            notices.append(f"the environment variable {variable} means nothing to pool{near}")
+    return Layer(values, tuple(notices))
+
+
+def _from_text(option: Option, text: str) -> object:
+    """What the text of an environment variable means; the text itself when it means nothing."""
+    try:
+        match option.kind:
+            case "whole number":
+                return int(text)
+            case "number":
+                return float(text)
+            case "list of words":
+                return text.replace(",", " ").split()
+    except ValueError:
+        pass
+    return text
+
+
+def _read_file(path: Path, label: str, top: Path | None = None) -> Layer:
+    """The values of a TOML file, none when there is no such file. Raises ConfigError with line and key."""
+    shown = path.relative_to(top).as_posix() if top else _short(path)
+    text = _text_of(path, shown)
+    if text is None:
+        return Layer({})
+    import tomllib
+
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        where = f"{shown}:{line[1]}" if line else shown
+        raise ConfigError(f"{where}: not valid TOML: {error}", "see docs/configuration.md") from error
+    values: dict[str, tuple[Any, str]] = {}
+    for key, value in data.items():
+        where = f"{shown}:{line_of(text, key)}"
+        option = BY_NAME.get(key)
+        if option is None:
+            _unknown(key, value, where)
+        values[key] = (checked(option, value, where), f"{label} {where}")
+    notices: tuple[str, ...] = ()
+    if "api_key" in values and top is None and path.stat().st_mode & 0o077:
+        notices = (f"{shown} holds a key and others may read it; chmod 600 {shown}",)
+    return Layer(values, notices)
+
+
+def _text_of(path: Path, shown: str) -> str | None:
+    try:
+        # A pipe or a device would block or never end.
+        if not path.is_file():
+            if path.exists():
+                raise ConfigError(f"{shown} is not a regular file", "remove it, or put a TOML file there")
+            return None
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise ConfigError(f"{shown} is larger than {LARGEST} bytes", "a configuration is a page of text")
+        return data.decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{shown} cannot be read: {error.strerror}", "check its permissions") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{shown} is not UTF-8 text (byte {error.start})", "TOML files are UTF-8"
+        ) from error
+
+
+def _unknown(key: str, value: object, where: str) -> NoReturn:
+    # `[checks] test = …` and the like: what stands inside may be what was meant.
+    inside = [k for k in value if k in BY_NAME] if isinstance(value, dict) else []
+    near = f"; did you mean `{inside[0]}`, without a table?" if inside else _did_you_mean(key, BY_NAME)
+    kind = "table" if isinstance(value, dict) else "key"
+    raise ConfigError(f"{where}: unknown {kind} `{key}`{near}", "known keys: " + ", ".join(BY_NAME))
+
+
+def _project_only(layer: Layer) -> Layer:
+    """What a project's file may say; the rest is ignored and said so."""
+    kept, notices = {}, []
+    for name, (value, origin) in layer.values.items():
+        option = BY_NAME[name]
+        if option.project:
+            kept[name] = (value, origin)
+        else:
+            what = "the model endpoint" if option.endpoint else "what concerns safety"
+            notices.append(f"{origin}: `{name}` is ignored: a project can never set {what}")
+    return Layer(kept, tuple(notices))
+
+
+# Values
+
+
+def checked(option: Option, value: object, where: str) -> Any:  # noqa: ANN401 (as the option's kind says)
+    """The value as Config holds it. Raises ConfigError naming `where`, the option and what is allowed."""
+    result = _converted(option, value)
+    if result is None or (option.minimum is not None and result < option.minimum):
+        shown = "this" if option.secret else repr(value)
+        raise ConfigError(f"{where}: `{option.name}` must be {option.allowed}, not {shown}", option.help)
+    return result
+
+
+def _converted(option: Option, value: object) -> Any:  # noqa: ANN401
+    """The value as the option's kind has it; None when it is of another kind. `True` is no number here."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match option.kind:
+        case "text":
+            fits = isinstance(value, str) and "\0" not in value
+            return value if fits and value in (option.choices or (value,)) else None
+        case "whole number":
+            return value if number and isinstance(value, int) else None
+        case "number" | "seconds":
+            result = float(value) if isinstance(value, int | float) and number else None
+            if option.kind == "seconds" and isinstance(value, str):
+                result = _seconds(value)
+            return result if result is not None and abs(result) < float("inf") else None
+        case "list of words":
+            if isinstance(value, list | tuple) and all(isinstance(v, str) and v for v in value):
+                return tuple(value)
+            return None
+
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(text: str) -> float | None:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh]?)", text)
+    return float(found[1]) * UNITS[found[2]] if found else None
+
+
+# Words for people
+
+
+def _did_you_mean(word: str, known: Collection[str], likeness: float = 0.6) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, 1, likeness)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _short(path: Path) -> str:
+    """The path with the home folder as `~`."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+KEY = re.compile(r"""\s*\[*\s*["']?([\w-]+)["']?\s*[=.\]]""")
+MULTILINE = re.compile(r'"""|\'\'\'')
+
+
+def line_of(text: str, key: str) -> int:
+    """The line (from 1) of a key or table at the top of a valid TOML text; 1 when it cannot be told.
+
+    Only for messages: tomllib does not say where a value stood.
+    """
+    inside = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        found = None if inside else KEY.match(line)
+        if found and found[1] == key:
+            return number
+        # Inside a multi-line string nothing is a key.
+        for quotes in MULTILINE.findall(line):
+            inside = "" if inside == quotes else inside or quotes
+    return 1

@@ -1,0 +1,514 @@
+"""Bringing a run's patch into the user's repository: whole or not at all, also when pool is killed.
+
+git applies the patch to copies of the touched files, in a folder of the run. Only when that worked are the
+results moved over the user's files, each by one rename, after a plan of all moves was written: whoever finds
+the plan later finishes it. So a conflict touches nothing, and no file is ever half written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from poolcli import worktrees
+from poolcli.errors import Exit, WorkspaceError
+from poolcli.git import IDENTITY, Answer, Repository, attempt, complaint, git, in_progress
+from poolcli.snapshot import behind_link
+
+#: Folder of a run for a landing that is under way: copies, their results and the plan.
+STAGE = "landing"
+#: File of a repository's state that names the run whose landing is under way.
+POINTER = "landing"
+
+
+class LandingError(WorkspaceError):
+    """The patch does not fit where it should go; nothing was changed."""
+
+    exit_code = Exit.USAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What landing did: the files it touched, the commit it made ('' for none) and on which branch."""
+
+    files: tuple[str, ...]
+    commit: str = ""
+    branch: str = ""
+    #: One line that a person should know, or ''.
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """One file of the plan. `before` and `after` are fingerprints; '' means that there is no file."""
+
+    path: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All that is left to do once it is written: moves, then the commit when one was asked for."""
+
+    moves: tuple[_Move, ...]
+    ref: str = ""
+    head: str = ""
+    commit: str = ""
+
+
+def apply(
+    repo: Repository,
+    patch: bytes,
+    *,
+    run_dir: Path,
+    base: str,
+    branch: str | None = None,
+    commit_message: str | None = None,
+) -> Landed:
+    """Land a run's patch in the working tree; with `commit_message` also as a commit of exactly this patch on
+    the current branch; with `branch` as a commit on a new branch from `base`, the checkout untouched.
+
+    Raises LandingError when it does not fit, with the files where it does not; nothing was changed then.
+    """
+    with _alone(run_dir):
+        _finish(repo, run_dir)
+        if not patch.strip():
+            return Landed((), note="the run changed nothing")
+        file = _private(run_dir / STAGE) / "patch"
+        try:
+            file.write_bytes(patch)
+            paths = touched(repo, file)
+            if branch is not None:
+                return _to_branch(repo, file, paths, base, branch, commit_message or f"pool {run_dir.name}")
+            return _to_checkout(repo, file, paths, run_dir, commit_message)
+        finally:
+            if not (run_dir / STAGE / "plan.json").exists():
+                worktrees.remove_tree(run_dir / STAGE)
+
+
+def check(repo: Repository, patch: bytes, *, run_dir: Path) -> tuple[str, ...]:
+    """The files that `apply` to the working tree would touch. Raises LandingError when it would refuse."""
+    with _alone(run_dir):
+        file = _private(run_dir / STAGE) / "patch"
+        try:
+            file.write_bytes(patch)
+            paths = touched(repo, file) if patch.strip() else ()
+            if paths:
+                _staged(repo, file, paths, run_dir / STAGE / "tree")
+            return paths
+        finally:
+            if not (run_dir / STAGE / "plan.json").exists():
+                worktrees.remove_tree(run_dir / STAGE)
+
+
+def recover(repo: Repository, state: Path) -> str:
+    """Finish a landing that was killed; one line about it, '' when there was none (which costs one look)."""
+    try:
+        run_id = (state / POINTER).read_text("utf-8").strip()
+    except OSError:
+        return ""
+    run_dir = state / "runs" / run_id
+    if not run_dir.is_dir():
+        (state / POINTER).unlink(missing_ok=True)
+        return ""
+    with _alone(run_dir):
+        return _finish(repo, run_dir)
+
+
+def discard(repo: Repository, run_dir: Path) -> None:
+    """Throw a run's work away: worktree, snapshot, patch; its log stays. Raises LandingError while it runs."""
+    with worktrees.claim(run_dir) as ours:
+        if not ours:
+            raise LandingError(f"run {run_dir.name} is still running", "stop it first")
+        worktrees.discard(repo, run_dir.name, run_dir.parent.parent)
+        (run_dir / "patch.diff").unlink(missing_ok=True)
+        worktrees.remove_tree(run_dir / STAGE)
+
+
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """One landing at a time in a repository; a second one waits for the first."""
+    file = os.open(run_dir.parent.parent / "landing.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def _private(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+# What a patch touches
+
+
+def touched(repo: Repository, patch: Path) -> tuple[str, ...]:
+    """All files that a patch names, old names of renamed ones included; sorted. Raises LandingError."""
+    answer = attempt([*repo.pin(), "apply", "--numstat", "-z", str(patch)], cwd=repo.top)
+    if answer.code:
+        raise LandingError(f"this is not a patch that git can read: {complaint(answer.err)}")
+    names = {
+        os.fsdecode(entry.split(b"\t", 2)[2]) for entry in answer.out.split(b"\0") if entry.count(b"\t") >= 2
+    }
+    # numstat leaves out where a renamed file comes from. Content lines of a patch never begin like this.
+    for line in re.findall(rb"^(?:rename|copy) from (.*)$", patch.read_bytes(), re.M):
+        names.add(os.fsdecode(_unquoted(line)))
+    return tuple(sorted(names))
+
+
+_ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
+
+
+def _unquoted(name: bytes) -> bytes:
+    """A file name as git quotes it in C style."""
+    if not (name.startswith(b'"') and name.endswith(b'"') and len(name) > 1):
+        return name
+
+    def plain(match: re.Match[bytes]) -> bytes:
+        code = match[1]
+        return bytes([int(code, 8)]) if len(code) == 3 else _ESCAPES.get(code, code)
+
+    return re.sub(rb"\\([0-7]{3}|.)", plain, name[1:-1])
+
+
+# Into the working tree
+
+
+def _to_checkout(
+    repo: Repository, patch: Path, paths: Sequence[str], run_dir: Path, message: str | None
+) -> Landed:
+    stage = run_dir / STAGE
+    moves = _staged(repo, patch, paths, stage / "tree")
+    ref = commit = ""
+    if message is not None:
+        ref, commit = _commit_of(repo, patch, paths, message, stage / "index")
+    _run_plan(repo, run_dir, _Plan(moves, ref, repo.head if commit else "", commit))
+    return Landed(tuple(paths), commit, ref.removeprefix("refs/heads/"))
+
+
+def _staged(repo: Repository, patch: Path, paths: Sequence[str], tree: Path) -> tuple[_Move, ...]:
+    """Apply the patch to copies below `tree`; what has to happen to the user's files."""
+    gone = set(paths)
+    for path in paths:
+        _check_place(repo.top, path, gone)
+    before = {path: _fingerprint(repo.top, path) for path in paths}
+    _copy(repo.top, tree, paths)
+    answer = _apply_in(repo, tree, patch)
+    if answer.code:
+        _refuse(repo, patch, paths, tree, answer)
+    moves = tuple(_Move(path, before[path], _fingerprint(tree, path)) for path in paths)
+    _check_folders(repo.top, moves)
+    return moves
+
+
+def _apply_in(repo: Repository, tree: Path, patch: Path, *options: str) -> Answer:
+    return attempt([*repo.pin(tree), "apply", "--whitespace=nowarn", *options, str(patch)], cwd=tree)
+
+
+def _check_place(top: Path, path: str, gone: set[str]) -> None:
+    """Raise LandingError when a parent of `path` is not a plain folder and the patch does not make it one."""
+    for parent in list(Path(path).parents)[:-1]:
+        place = top / parent
+        if (place.is_symlink() or (place.exists() and not place.is_dir())) and str(parent) not in gone:
+            raise LandingError(
+                f"{path} cannot be changed: {parent} is not a folder in your checkout", _ELSEWHERE
+            )
+
+
+def _check_folders(top: Path, moves: Sequence[_Move]) -> None:
+    """Raise LandingError when a folder that the patch turns into a file holds something of the user's."""
+    removed = {move.path for move in moves if not move.after}
+    for move in moves:
+        if move.after and move.before == _FOLDER:
+            for place, _, names in os.walk(top / move.path):
+                for name in names:
+                    path = (Path(place) / name).relative_to(top).as_posix()
+                    if path not in removed:
+                        raise LandingError(
+                            f"{move.path} is a folder in your checkout and holds {path}", _ELSEWHERE
+                        )
+
+
+_ELSEWHERE = "use --branch NAME to put the changes on a branch of their own"
+
+
+def _refuse(repo: Repository, patch: Path, paths: Sequence[str], tree: Path, answer: Answer) -> None:
+    worktrees.remove_tree(tree)
+    _copy(repo.top, tree, paths)
+    if _apply_in(repo, tree, patch, "--reverse", "--check").code == 0:
+        raise LandingError("these changes are in your checkout already")
+    # git names every file that does not fit, in one of several wordings.
+    errors = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    files = [
+        p for p in paths if any(re.search(rf"(?<![\w/]){re.escape(p)}(?![\w/])", line) for line in errors)
+    ]
+    if not files:
+        raise LandingError(f"the changes do not fit your checkout: {complaint(answer.err)}", _ELSEWHERE)
+    shown = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
+    raise LandingError(
+        f"your checkout has changed since the run began, at the same places: {shown}", _ELSEWHERE
+    )
+
+
+def _copy(top: Path, tree: Path, paths: Sequence[str]) -> None:
+    """Copy the touched files, and the .gitattributes that say how their line ends are kept."""
+    _private(tree)
+    attributes = {str(parent / ".gitattributes") for path in paths for parent in Path(path).parents}
+    for path in sorted({*paths, *attributes}):
+        source, target = top / path, tree / path
+        if behind_link(top, path) or not (source.is_symlink() or source.is_file()):
+            continue
+        if target.parent.exists() and not target.parent.is_dir():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+#: What a folder's fingerprint is: the patch may turn one into a file.
+_FOLDER = "folder"
+
+
+def _fingerprint(top: Path, path: str) -> str:
+    """What a file is: kind, whether it can be run, content. '' when there is none."""
+    if behind_link(top, path):
+        return ""
+    file = top / path
+    try:
+        mode = file.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    if stat.S_ISLNK(mode):
+        return f"link {os.readlink(file)}"  # noqa: PTH115
+    if stat.S_ISDIR(mode):
+        return _FOLDER
+    if not stat.S_ISREG(mode):
+        raise LandingError(f"{file} is neither a file nor a link in your checkout")
+    kind = "run" if mode & stat.S_IXUSR else "file"
+    with file.open("rb") as content:
+        return f"{kind} {hashlib.file_digest(content, 'sha256').hexdigest()}"
+
+
+# The plan
+
+
+def _run_plan(repo: Repository, run_dir: Path, plan: _Plan) -> None:
+    state = run_dir.parent.parent
+    _write_durably(state / POINTER, run_dir.name.encode())
+    # From here on the landing is finished by whoever comes next.
+    _write_durably(run_dir / STAGE / "plan.json", json.dumps(asdict(plan)).encode())
+    _finish(repo, run_dir)
+
+
+def _write_durably(file: Path, content: bytes) -> None:
+    partial = file.with_name(f"{file.name}.part")
+    with partial.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(file)
+
+
+def _finish(repo: Repository, run_dir: Path) -> str:
+    """Do what a written plan says and forget it; a line about it, '' when there is none."""
+    stage = run_dir / STAGE
+    try:
+        data: dict[str, Any] = json.loads((stage / "plan.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    plan = _Plan(tuple(_Move(**move) for move in data["moves"]), data["ref"], data["head"], data["commit"])
+    left = _move_all(repo.top, stage / "tree", plan.moves)
+    try:
+        if plan.commit:
+            _publish(repo, plan)
+    finally:  # also when the branch moved meanwhile: trying again would not help
+        (stage / "plan.json").unlink()
+        (run_dir.parent.parent / POINTER).unlink(missing_ok=True)
+        worktrees.remove_tree(stage)
+    line = f"landing run {run_dir.name} was interrupted; it is finished now"
+    return f"{line}, without what you changed since: {', '.join(left)}" if left else line
+
+
+def _move_all(top: Path, tree: Path, moves: Sequence[_Move]) -> list[str]:
+    """Move the results over the user's files; the ones left alone, because they are neither old nor new."""
+    left = []
+    # Removals first: a folder may have to make room for a file, and a file for a folder.
+    for move in sorted(moves, key=lambda m: bool(m.after)):
+        present = _fingerprint(top, move.path)
+        if present == move.after:
+            continue
+        if present not in (move.before, "") and present != _FOLDER:
+            left.append(move.path)
+        elif move.after in ("", _FOLDER):
+            _remove(top, move.path)
+        else:
+            _place(top / move.path, tree / move.path)
+    return left
+
+
+def _remove(top: Path, path: str) -> None:
+    file = top / path
+    if file.is_symlink() or file.is_file():
+        file.unlink()
+    # git keeps no empty folders, and neither did the patch.
+    for parent in list(Path(path).parents)[:-1]:
+        with contextlib.suppress(OSError):
+            (top / parent).rmdir()
+
+
+def _place(target: Path, result: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        for place, _, _ in os.walk(target, topdown=False):
+            Path(place).rmdir()  # empty but for folders: checked before
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".pool-{secrets.token_hex(4)}")
+    try:
+        if result.is_symlink():
+            partial.symlink_to(os.readlink(result))  # noqa: PTH115
+        else:
+            shutil.copyfile(result, partial)
+            partial.chmod(_mode(target, result))
+            with partial.open("rb") as content:
+                os.fsync(content.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _mode(target: Path, result: Path) -> int:
+    """The user's own permission bits where there is a file, with the patch's word on whether it can be run."""
+    wanted = stat.S_IMODE(result.stat().st_mode)
+    if target.is_symlink() or not target.is_file():
+        return wanted
+    mode = stat.S_IMODE(target.stat().st_mode)
+    if not wanted & stat.S_IXUSR:
+        return mode & ~0o111
+    # Whoever may read it may run it, as git does.
+    return mode | (mode & 0o444) >> 2
+
+
+# As a commit
+
+
+def _commit_of(
+    repo: Repository, patch: Path, paths: Sequence[str], message: str, index: Path
+) -> tuple[str, str]:
+    """Make, but do not publish, the commit of exactly this patch on HEAD: (branch's ref, commit)."""
+    if not repo.head_name:
+        raise LandingError("HEAD is detached: there is no branch to commit to", _ELSEWHERE)
+    if doing := in_progress(repo):
+        raise LandingError(f"a {doing} is in progress in your checkout", f"finish it first, or {_ELSEWHERE}")
+    if (repo.git_dir / "index.lock").exists():
+        raise LandingError("another git process holds your index", "wait for it, or remove .git/index.lock")
+    specs = [f":(top,literal){path}" for path in paths]
+    names = git(
+        [*repo.pin(), "diff-index", "--cached", "--name-only", "-z", "HEAD", "--", *specs], cwd=repo.top
+    )
+    if names:
+        files = ", ".join(os.fsdecode(n) for n in names.split(b"\0")[:-1][:5])
+        raise LandingError(
+            f"you have staged changes in {files}", f"commit or unstage them first, or {_ELSEWHERE}"
+        )
+    commit = _commit(repo, patch, repo.head, message, index)
+    if not commit:
+        raise LandingError(
+            "the changes build on uncommitted changes of yours, so they cannot be committed alone",
+            f"commit yours first, leave --commit out, or {_ELSEWHERE}",
+        )
+    return f"refs/heads/{repo.head_name}", commit
+
+
+def _commit(repo: Repository, patch: Path, parent: str, message: str, index: Path) -> str:
+    """A commit of the patch on `parent`, on no branch yet; '' when the patch does not fit there."""
+    env = {"GIT_INDEX_FILE": str(index)}
+    git([*repo.pin(), "read-tree", parent], cwd=repo.top, env=env)
+    if attempt(
+        [*repo.pin(), "apply", "--cached", "--whitespace=nowarn", str(patch)], cwd=repo.top, env=env
+    ).code:
+        return ""
+    tree = git([*repo.pin(), "write-tree", "--missing-ok"], cwd=repo.top, env=env).decode().strip()
+    author = {k: v for k, v in os.environ.items() if k.startswith(("GIT_AUTHOR_", "GIT_COMMITTER_"))}
+    answer = attempt(
+        [*repo.pin(), "commit-tree", tree, "-p", parent],
+        cwd=repo.top,
+        env=author,
+        input=message.strip().encode("utf-8", "surrogateescape") + b"\n",
+    )
+    if answer.code:
+        unknown = "tell me who you are" in answer.err or "unable to auto-detect" in answer.err
+        hint = "git config user.name NAME; git config user.email ADDRESS" if unknown else ""
+        said = "git does not know whose commit it is" if unknown else complaint(answer.err)
+        raise LandingError(f"the commit could not be made: {said}", hint)
+    return answer.out.decode().strip()
+
+
+def _publish(repo: Repository, plan: _Plan) -> None:
+    """Move the branch to the commit and bring the user's index along at the touched paths. Safe to repeat."""
+    moved = attempt(
+        [*repo.pin(), "update-ref", "--create-reflog", "-m", "pool apply", plan.ref, plan.commit, plan.head],
+        cwd=repo.top,
+    )
+    at = git([*repo.pin(), "rev-parse", plan.ref], cwd=repo.top).decode().strip()
+    if moved.code and at != plan.commit:
+        raise LandingError(
+            f"the changes are in your files, but the branch moved meanwhile: {complaint(moved.err)}",
+            "commit them yourself",
+        )
+    paths = [move.path for move in plan.moves]
+    out = git([*repo.pin(), "ls-tree", "-r", "-z", "--full-tree", plan.commit], cwd=repo.top)
+    entries = {os.fsdecode(e.partition(b"\t")[2]): e for e in out.split(b"\0")[:-1]}
+    zero = b"0" * len(plan.commit)
+    # Removals first, for the sake of files that become folders.
+    lines = [b"0 " + zero + b"\t" + os.fsencode(path) for path in paths if path not in entries]
+    lines += [_index_line(entries[path]) for path in paths if path in entries]
+    git([*repo.pin(), "update-index", "-z", "--index-info"], cwd=repo.top, input=b"\0".join(lines) + b"\0")
+
+
+def _index_line(entry: bytes) -> bytes:
+    about, _, name = entry.partition(b"\t")
+    mode, _, sha = about.split()
+    return mode + b" " + sha + b"\t" + name
+
+
+def _to_branch(
+    repo: Repository, patch: Path, paths: Sequence[str], base: str, branch: str, message: str
+) -> Landed:
+    if attempt(["check-ref-format", "--branch", branch]).code or branch.startswith("-"):
+        raise LandingError(f"{branch!r} is not a name that git accepts for a branch")
+    if attempt([*repo.pin(), "cat-file", "-e", f"{base}^{{commit}}"], cwd=repo.top).code:
+        raise LandingError(
+            "the commit that the run started from is no longer in the repository",
+            "leave --branch out to apply the changes to your checkout",
+        )
+    commit = _commit(repo, patch, base, message, patch.with_name("index"))
+    if not commit:
+        raise LandingError(
+            "the patch does not fit the commit that the run started from: it was changed since"
+        )
+    zero = "0" * len(commit)
+    ref = f"refs/heads/{branch}"
+    made = attempt(
+        [*repo.pin(), "update-ref", "--create-reflog", "-m", "pool apply", ref, commit, zero], cwd=repo.top
+    )
+    if made.code:
+        exists = not attempt([*repo.pin(), "rev-parse", "--verify", "--quiet", ref], cwd=repo.top).code
+        if exists:
+            raise LandingError(f"there is a branch {branch} already", "give another name to --branch")
+        raise LandingError(f"the branch {branch} could not be made: {complaint(made.err)}")
+    author = git([*repo.pin(), "show", "-s", "--format=%ae", base], cwd=repo.top).decode().strip()
+    snapshot = author == IDENTITY["GIT_AUTHOR_EMAIL"]
+    note = "the branch begins with a commit of what was uncommitted when the run started" if snapshot else ""
+    return Landed(tuple(paths), commit, branch, note)

@@ -1,0 +1,86 @@
+"""Where a model is served, with which key and under which deadlines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from poolcli.errors import ConfigError
+
+#: What pool sets in every request itself.
+OWN_FIELDS = frozenset({"model", "messages", "tools", "stream", "max_tokens"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Deadlines in seconds."""
+
+    #: To a connection.
+    connect: float = 10.0
+    #: To the first piece of the reply, counted anew with every sign of life (keep-alive comments): a long
+    #: prompt on a slow machine takes minutes, and giving up would only start it again.
+    first: float = 600.0
+    #: Between bytes once the reply has begun.
+    idle: float = 120.0
+    #: For the whole reply: what never ends, however slowly, ends here.
+    total: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A model at an OpenAI-compatible server.
+
+    `model` may be '': then the first one that the server lists is used. `key_name` says in messages where the
+    key came from. `extra_body` holds further constants of every request. `window` is the context in tokens
+    where it is known. `proxy` is used when given; the environment's never is, for it would carry loopback
+    traffic elsewhere. Raises ConfigError for values that no request can be made of; never repeats a secret.
+    """
+
+    base_url: str
+    model: str = ""
+    api_key: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    window: int = 0
+    proxy: str = field(default="", repr=False)
+    key_name: str = "POOL_API_KEY"
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        scheme, _, rest = self.base_url.strip().partition("://")
+        host = rest.partition("/")[0]
+        if "@" in host:
+            # Never repeated: what stands before the @ is a secret.
+            raise ConfigError("the base URL holds a name or password", f"use {self.key_name} for the key")
+        if scheme not in ("http", "https") or not host or not rest.isprintable() or " " in rest:
+            raise ConfigError(
+                f"the base URL {self.base_url!r} is not the URL of a server", "try http://127.0.0.1:8080/v1"
+            )
+        if not _sendable(self.api_key.strip()):
+            raise ConfigError(f"the key in {self.key_name} holds characters that no header can carry")
+        for name, value in self.headers.items():
+            if not (name and _sendable(name) and _sendable(value)):
+                raise ConfigError(f"the header {name!r} cannot be sent", "only printable ASCII can")
+        if taken := OWN_FIELDS & self.extra_body.keys():
+            raise ConfigError(f"extra_body sets {', '.join(sorted(taken))}, which pool sets itself")
+
+    @property
+    def url(self) -> str:
+        """The base URL that requests are built on: `/v1` when it names no path, no slash at the end."""
+        url = self.base_url.strip().rstrip("/").removesuffix("/chat/completions")
+        return url if "/" in url.partition("://")[2] else url + "/v1"
+
+    @property
+    def root(self) -> str:
+        """The URL above `/v1`, where llama.cpp answers about itself."""
+        return self.url.removesuffix("/v1")
+
+    def request_headers(self) -> dict[str, str]:
+        """The headers of every request to this endpoint, the key among them."""
+        key = self.api_key.strip()
+        return {**({"Authorization": f"Bearer {key}"} if key else {}), **self.headers}
+
+
+def _sendable(text: str) -> bool:
+    return text.isascii() and (text.isprintable() or not text)

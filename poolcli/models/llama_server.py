@@ -1,0 +1,305 @@
+"""A llama.cpp server of our own: started for one model file, for this machine alone, ended with pool.
+
+It runs in a child process (`llama_worker.py`): a crash in its native code or a lack of memory must not take
+the run with it. One server serves one process of pool; sharing one among several is not done yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from poolcli.errors import ModelError, UsageError
+
+#: What can be asked for: `auto` takes the xllamacpp package, else a llama-server on PATH.
+ENGINES = ("auto", "xllamacpp", "llama-server")
+
+#: Seconds that loading may take: a file of tens of GB on a slow disk needs minutes.
+LOADING = 900.0
+#: Seconds that a server has to end by itself before it is killed.
+GRACE = 2.0
+INSTALL = "pip install 'poolcli[local]', or give the server of a model with --base-url URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a server is to serve, and how. `ctx` is per slot, in tokens; `threads` 0 lets llama.cpp choose."""
+
+    gguf: Path
+    ctx: int
+    slots: int = 1
+    threads: int = 0
+    engine: str = "auto"
+
+
+@dataclass(slots=True)
+class LocalServer:
+    """A running server. `api_key` is its own random key; `log` is the file that it writes to."""
+
+    order: Order
+    api_key: str
+    log: Path
+    port: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+    _ended: asyncio.Task[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go, `/v1` included."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def name(self) -> str:
+        """What the server calls the model."""
+        return self.order.gguf.stem
+
+    @property
+    def pid(self) -> int:
+        """The process that was started, 0 when there is none. With llama-server, its supervisor."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    async def launch(self) -> None:
+        """Start the process and wait until it answers. Raises ModelError, and leaves no process then.
+
+        Must be called from the main thread: Linux ends the child with the thread that started it.
+        """
+        command = choose_engine(self.order.engine)
+        try:
+            self._process = process = _spawn(self.log)
+            self._send(command)
+            assert process.stdout is not None
+            reader = await _reader(process.stdout)
+            async with asyncio.timeout(LOADING):
+                line = await reader.readline()
+                # The worker alone holds the other end, so the end of this pipe is the end of the worker.
+                self._ended = asyncio.ensure_future(reader.read())
+                if line:
+                    self.port = json.loads(line)["port"]
+                    await self._until_healthy()
+            if not line or self._ended.done():
+                raise await self.failure()
+        except TimeoutError:
+            await self.stop()
+            raise ModelError(
+                f"the llama.cpp server did not finish loading {self.order.gguf} in {LOADING:g} s",
+                f"its log: {self.log}",
+            ) from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _send(self, command: Sequence[str]) -> None:
+        order = self.order
+        line = {
+            "command": list(command),
+            "gguf": str(order.gguf.absolute()),
+            "name": self.name,
+            "port": self.port,  # 0 the first time; after a crash the one that clients know
+            "api_key": self.api_key,
+            "ctx": order.ctx,
+            "slots": order.slots,
+            "threads": order.threads,
+        }
+        assert self._process is not None and self._process.stdin is not None
+        # A broken pipe: it ended already; the reader sees that and says why.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(line).encode() + b"\n")
+            self._process.stdin.flush()
+
+    async def _until_healthy(self) -> None:
+        assert self._ended is not None
+        while not self._ended.done() and await _health(self.port) != 200:
+            await asyncio.wait({self._ended}, timeout=0.02)
+
+    async def _wait(self, seconds: float) -> bool:
+        return self._process is None or await _gone(self._process, seconds)
+
+    async def failure(self) -> ModelError:
+        """Why the server is not there, from its exit code and the errors in its log."""
+        await self._wait(GRACE)
+        code = self._process.poll() if self._process else None
+        name, log = self.order.gguf.name, f"its log: {self.log}"
+        why = "; ".join(last_errors(self.log)) or "it wrote no reason"
+        if code in (-9, 137):
+            what = f"the llama.cpp server for {name} was killed, probably for lack of memory"
+            return ModelError(what, f"use a smaller model, or set a smaller `context`; {log}")
+        if code is not None and (code < 0 or code > 128):
+            number = -code if code < 0 else code - 128
+            what = f"the llama.cpp server for {name} crashed (signal {number}): {why}"
+            return ModelError(what, f"another build may do: see `server` in `pool config show`; {log}")
+        what = f"the llama.cpp server could not serve {name}: {why}"
+        return ModelError(what, f"is it a whole GGUF file that this llama.cpp knows? {log}")
+
+    async def died(self) -> bool:
+        """Whether the process has ended, or does so within a moment: a broken stream is seen first."""
+        return await self._wait(0.5)
+
+    async def restart(self) -> None:
+        """Start again after the process died, at the same address, with the same key. Raises ModelError."""
+        await self.stop()
+        await self.launch()
+
+    async def stop(self) -> None:
+        """End the server; safe to call at any time and more than once."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if self._ended is not None:
+            self._ended.cancel()
+            self._ended = None
+        try:
+            with contextlib.suppress(OSError):
+                assert process.stdin is not None
+                process.stdin.close()  # asks it to end
+            if not await _gone(process, GRACE):
+                process.terminate()
+                await _gone(process, GRACE)
+        finally:
+            # Also when this was cancelled: nothing may stay behind.
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+async def _gone(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the end of a process without blocking the loop; whether it came in time."""
+    pause, waited = 0.002, 0.0
+    while process.poll() is None:
+        if waited >= seconds:
+            return False
+        await asyncio.sleep(pause)
+        waited += pause
+        pause = min(pause * 2, 0.05)
+    return True
+
+
+async def start(
+    gguf: Path, *, ctx: int, slots: int = 1, threads: int | None = None, log: Path, engine: str = "auto"
+) -> LocalServer:
+    """Start a server for a GGUF file and wait until it answers.
+
+    `ctx` is the context of each slot in tokens, `engine` one of ENGINES, `log` a file that is appended to.
+    Raises UsageError for what is not a GGUF file to read, ModelError when no server can be started.
+    """
+    check_file(gguf)
+    server = LocalServer(Order(gguf, ctx, slots, threads or 0, engine), secrets.token_urlsafe(32), log)
+    await server.launch()
+    return server
+
+
+def check_file(gguf: Path) -> None:
+    """Raise UsageError unless there is a GGUF file to read: llama.cpp's own words for this help nobody."""
+    try:
+        with gguf.open("rb") as file:
+            magic = file.read(8)
+    except OSError as error:
+        what = f"the model file {gguf} cannot be read: {error.strerror}"
+        raise UsageError(what, "check the path") from error
+    if magic == b"version ":
+        raise UsageError(f"the model file {gguf} is only a Git LFS pointer", "fetch it: git lfs pull")
+    if not magic.startswith(b"GGUF"):
+        raise UsageError(f"the model file {gguf} is not a GGUF file", "llama.cpp reads only GGUF files")
+
+
+def choose_engine(wanted: str = "auto") -> tuple[str, ...]:
+    """The command of an external llama-server; () for xllamacpp. ModelError when there is neither."""
+    if wanted in ("auto", "xllamacpp") and has_xllamacpp():
+        return ()
+    if wanted in ("auto", "llama-server") and (found := shutil.which("llama-server")):
+        return (found,)
+    if wanted == "llama-server":
+        raise ModelError("there is no `llama-server` on PATH", "install llama.cpp, or use " + INSTALL)
+    if wanted == "xllamacpp":
+        raise ModelError("the package xllamacpp is not installed", INSTALL)
+    raise ModelError("a local model needs llama.cpp: there is neither xllamacpp nor `llama-server`", INSTALL)
+
+
+def has_xllamacpp() -> bool:
+    """Whether the package is installed; does not load its 100 MB."""
+    from importlib.util import find_spec
+
+    return find_spec("xllamacpp") is not None
+
+
+#: An ERROR line of llama.cpp: time since start, level, and who says it.
+ERROR_LINE = re.compile(r"^(?:[\d.]+ )?E (.*)$|^(error: .*)$", re.MULTILINE)
+WHO = re.compile(r"^(?:\w+ +)?[\w()~]+: +")
+
+
+def last_errors(log: Path, count: int = 3) -> list[str]:
+    """What went wrong according to a server's log: its first ERROR lines since the start, else its last."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 20_000))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    # Only what the last start wrote: the file is appended to.
+    text = text.rpartition(STARTED)[2]
+    found = [WHO.sub("", a or b).strip() for a, b in ERROR_LINE.findall(text)]
+    # The first says the cause; the others mostly say that the layer above failed as well.
+    return list(dict.fromkeys(found))[:count] or text.strip().splitlines()[-1:]
+
+
+STARTED = "--- pool starts a server ---\n"
+
+
+def _spawn(log: Path) -> subprocess.Popen[bytes]:
+    worker = Path(__file__).with_name("llama_worker.py")
+    try:
+        errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ModelError(f"the server's log {log} cannot be written: {error.strerror}") from error
+    try:
+        os.write(errors, STARTED.encode())
+        # -P: nothing in the working folder, a repository perhaps, may pose as a module of the worker.
+        # A session of its own: Ctrl-C at the terminal is for pool alone. `/`: it must not hold a worktree.
+        return subprocess.Popen(
+            [sys.executable, "-P", str(worker)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd="/",
+            env={name: value for name, value in os.environ.items() if name != "POOL_API_KEY"},
+            start_new_session=True,
+        )
+    finally:
+        os.close(errors)
+
+
+async def _reader(pipe: IO[bytes]) -> asyncio.StreamReader:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader
+
+
+async def _health(port: int) -> int:
+    """The HTTP status of /health, 0 when nobody answers. By hand: importing an HTTP client costs 60 ms."""
+    try:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            line = await reader.readline()
+            writer.close()
+            return int(line.split()[1])
+    except (OSError, TimeoutError, IndexError, ValueError):
+        return 0

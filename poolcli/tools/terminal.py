@@ -1,0 +1,249 @@
+"""Interactive programs: started on a terminal of their own, sent lines, waited for, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import re
+import secrets
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from poolcli import process
+from poolcli.sanitize import clean
+from poolcli.tools.base import Ctx, Output, ToolError
+from poolcli.tools.bounds import ends, new_file
+
+TIMEOUT, LONGEST = 10, 600
+
+#: Characters that are held until the model has seen them, and that come back.
+HELD, SHOWN = 64_000, 7_500
+
+#: Bytes of one program's whole output that are kept in a file.
+LOGGED = 20_000_000
+
+#: Programs at a time.
+PROGRAMS = 8
+
+#: Without a pattern, output is over when nothing came for this many seconds.
+QUIET = 0.4
+
+#: Rows and columns: wide enough that prompts and tables do not wrap.
+SIZE = (40, 160)
+
+
+@runtime_checkable
+class Launching(Protocol):
+    """A workspace that can say how it would run a command: for programs that need a terminal."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of commands."""
+
+    def argv(self, command: str) -> list[str]:
+        """The process that runs a shell command, confined as configured."""
+
+
+class Program:
+    """A program on a pseudo-terminal, read all the time so that it never waits for us."""
+
+    def __init__(self, argv: list[str], env: Mapping[str, str], cwd: Path, log: Path) -> None:
+        import pexpect
+
+        self._mark = secrets.token_hex(8)
+        environment = {**env, process.CALL: self._mark}
+        self._child = pexpect.spawn(
+            argv[0],
+            argv[1:],
+            cwd=str(cwd),
+            env=environment,
+            dimensions=SIZE,
+            timeout=None,
+        )
+        self._fd, self._pid = self._child.child_fd, self._child.pid or 0
+        self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._logged = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._unseen = ""
+        self._news = asyncio.Event()
+        self._open = True
+        self.ended = False
+        os.set_blocking(self._fd, False)
+        asyncio.get_running_loop().add_reader(self._fd, self._readable)
+
+    async def send(self, text: str, timeout: float) -> None:
+        """Type `text`. Raises ToolError when the program does not take it within `timeout` seconds."""
+        if self.ended:
+            raise ToolError("the program has ended; close it, or start it again")
+        rest = text.encode("utf-8", "replace")
+        until = asyncio.get_running_loop().time() + timeout
+        while rest:
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except BlockingIOError:
+                if asyncio.get_running_loop().time() > until:
+                    raise ToolError("the program does not read its input") from None
+                await asyncio.sleep(0.02)
+            except OSError as error:
+                raise ToolError("the program has ended") from error
+
+    async def wait(self, pattern: re.Pattern[str] | None, timeout: float) -> bool:
+        """Wait for output that matches; without a pattern, for any and a pause after it. Whether it came."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while True:
+            seen = clean(self._unseen)
+            if pattern is not None and pattern.search(seen):
+                return True
+            left = until - loop.time()
+            if self.ended or left <= 0:
+                return pattern is None
+            pause = min(left, QUIET) if pattern is None and seen else left
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), pause)
+            except TimeoutError:
+                if pattern is None and seen:
+                    return True
+
+    async def settle(self) -> None:
+        """Its output has ended: wait a moment for its exit code."""
+        for _ in range(20):
+            if not self.ended or not self._child.isalive():
+                return
+            await asyncio.sleep(0.02)
+
+    def take(self) -> str:
+        """What was printed since the last time, as it would look on a screen."""
+        text, self._unseen = self._unseen, ""
+        return clean(text).strip("\n")
+
+    @property
+    def status(self) -> str:
+        """Whether it runs, for the model."""
+        if not self.ended or self._child.isalive():
+            return "still running" if not self.ended else "its terminal is closed"
+        code = self._child.exitstatus
+        return (
+            f"ended with exit code {code}"
+            if code is not None
+            else f"ended by signal {self._child.signalstatus}"
+        )
+
+    def close(self) -> None:
+        """End it and all that it started. More than once is fine."""
+        if not self._open:
+            return
+        self._open = False
+        self._stop_reading()
+        if not self._child.terminated:
+            process.kill_tree(self._pid, f"{process.CALL}={self._mark}", signal.SIGKILL)
+        self._child.close(force=True)
+        os.close(self._log)
+
+    def _readable(self) -> None:
+        try:
+            piece = os.read(self._fd, process.PIECE)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: the last program on this terminal has ended
+            piece = b""
+        if not piece:
+            self.ended = True
+            self._stop_reading()
+        else:
+            self._save(piece)
+            self._unseen = (self._unseen + self._decoder.decode(piece))[-HELD:]
+        self._news.set()
+
+    def _save(self, piece: bytes) -> None:
+        if (room := LOGGED - self._logged) <= 0:
+            return
+        try:
+            self._logged += os.write(self._log, piece[:room])
+        except OSError:
+            self._logged = LOGGED  # a full disk: what the model sees does not depend on this file
+
+    def _stop_reading(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+
+
+async def run(
+    ctx: Ctx, action: str, name: str, text: str = "", pattern: str = "", timeout: int = TIMEOUT
+) -> Output:
+    """One step with the program `name`; gives what it printed since the last one."""
+    seconds = min(max(timeout, 1), LONGEST)
+    wanted = _compiled(pattern)
+    if action == "close":
+        return _close(ctx, name)
+    program = _start(ctx, name, text) if action == "start" else _running(ctx, name)
+    if action == "send":
+        program.take()  # What was there before is not an answer to this line.
+        await program.send(_keys(text), seconds)
+    met = await program.wait(wanted, seconds)
+    await program.settle()
+    shown = ends(program.take(), SHOWN) or "(nothing new)"
+    status = f"({program.status})" if met else f"({pattern} not seen within {seconds} s; {program.status})"
+    return Output(f"{shown}\n{status}", ok=met)
+
+
+def _start(ctx: Ctx, name: str, command: str) -> Program:
+    if not command.strip():
+        raise ToolError("start needs the command as text")
+    if getattr(before := ctx.sessions.get(name), "ended", False):
+        before.close()
+        del ctx.sessions[name]
+    if name in ctx.sessions:
+        raise ToolError(f"{name} is running already; send to it, close it, or take another name")
+    if len(ctx.sessions) >= PROGRAMS:
+        raise ToolError(
+            f"{len(ctx.sessions)} programs are running ({', '.join(ctx.sessions)}); close one first"
+        )
+    space = ctx.workspace
+    if not isinstance(space, Launching):
+        raise ToolError("interactive programs cannot be run in this workspace; use shell")
+    try:
+        log = new_file(ctx.outputs, "terminal")
+        program = Program(space.argv(command), space.environment, ctx.workspace.root, log)
+    except OSError as error:
+        raise ToolError(f"the program could not be started: {error.strerror}") from error
+    ctx.sessions[name] = program
+    return program
+
+
+def _running(ctx: Ctx, name: str) -> Program:
+    program = ctx.sessions.get(name)
+    if program is None:
+        there = f"there are {', '.join(ctx.sessions)}" if ctx.sessions else "start one first"
+        raise ToolError(f"no program {name} is running; {there}")
+    if not isinstance(program, Program):
+        raise ToolError(f"{name} has no terminal; read its output at @output/{name}.txt")
+    return program
+
+
+def _close(ctx: Ctx, name: str) -> Output:
+    program = ctx.sessions.get(name)
+    if program is None:
+        raise ToolError(f"no program {name} is running")
+    rest = ends(program.take(), SHOWN) if isinstance(program, Program) else ""
+    program.close()
+    del ctx.sessions[name]
+    return Output(f"{rest}\n(closed)".lstrip("\n"))
+
+
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(pattern) if pattern else None
+    except re.error as error:
+        raise ToolError(f"pattern is not a regular expression: {error}") from error
+
+
+def _keys(text: str) -> str:
+    """What to type: `^C` and the like as the control character, anything else as a line with Enter."""
+    if re.fullmatch(r"\^[A-Z\[\]\\]", text):
+        return chr(ord(text[1]) - 64)
+    # Enter is a carriage return on every terminal; the line discipline makes a newline of it where wanted.
+    return text if text and ord(text[-1]) < 32 and text[-1] not in "\n\t" else text.removesuffix("\n") + "\r"

@@ -1,0 +1,46 @@
+"""Create a file, or replace a whole one."""
+
+from __future__ import annotations
+
+from poolcli.tools import files
+from poolcli.tools.base import Ctx, Output, ToolError
+from poolcli.tools.diffs import unified
+
+
+async def run(ctx: Ctx, path: str, content: str) -> Output:
+    """Write `content`; folders are made as needed."""
+    place = files.locate(ctx, path)
+    before = _before(place)
+    like = before or files.Decoded("")
+    text = content
+    # A file of CRLF stays one; else every line of it would count as changed.
+    if "\r\n" in like.text and "\r" not in content and like.text.count("\r\n") == like.text.count("\n"):
+        text = content.replace("\n", "\r\n")
+    if before is not None and text == before.text:
+        raise ToolError(f"{place.name} already has exactly this content")
+    data = files.encode(text, files.Decoded("", like.codec, like.bom))
+    try:
+        place.file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ToolError(f"{place.name} cannot be written: its folder: {error.strerror}") from error
+    files.store(place, data, ctx.outputs)
+    diff = unified(place.name, files.printable(before.text) if before else None, text)
+    return Output(wrote_text(place.name, content), ({"type": "diff", "path": place.name, "diff": diff},))
+
+
+def wrote_text(path: str, content: str) -> str:
+    """What the model reads after a file was written."""
+    count = content.count("\n") + (content != "" and not content.endswith("\n"))
+    return f"wrote {path} ({count} {'line' if count == 1 else 'lines'})"
+
+
+def _before(place: files.Place) -> files.Decoded | None:
+    """What the file holds now; None when it does not exist. A binary file may be replaced by text."""
+    try:
+        if not place.file.exists():
+            return None
+    except OSError as error:
+        raise ToolError(f"{place.name} cannot be written: {error.strerror}") from error
+    if place.file.is_dir():
+        raise ToolError(f"{place.name} is a folder; give the path of a file in it")
+    return files.decode(files.load(place))

@@ -1,0 +1,72 @@
+"""Runs the checks and words their result for a model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from poolcli.verdict.evidence import Report, report
+from poolcli.verdict.finder import Checks
+
+if TYPE_CHECKING:
+    from poolcli.process import Finished
+
+#: Read of a log whose output was too long to be kept in memory: enough for the names of 50,000 tests.
+LOG_BYTES = 4_000_000
+
+_CLOSING = re.compile(r"<(/\s*checks\b)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+
+class RunCommand(Protocol):
+    """`Workspace.run`."""
+
+    async def __call__(self, command: str, *, timeout: float, log: Path) -> Finished:
+        """Run a shell command in the worktree; its whole output goes to `log`."""
+
+
+async def run_checks(
+    workspace_run: RunCommand, checks: Checks, *, timeout: float, log: Path, root: str
+) -> Report:
+    """Run the checks once, at most `timeout` seconds. Never raises for checks that fail or cannot start."""
+    finished = await workspace_run(checks.command, timeout=timeout, log=log)
+    if finished.truncated:
+        # Which tests failed may stand in the part that was left out.
+        from dataclasses import replace
+
+        finished = replace(finished, output=_whole(log) or finished.output)
+    return report(finished, root=root)
+
+
+def section(checks: Checks, report: Report) -> str:
+    """The `<checks>` block of a message. What the checks printed cannot end it."""
+    command = _CONTROL.sub(" ", checks.command).replace('"', "&quot;")
+    body = _CLOSING.sub(r"<\\\1", report.text)
+    return f'<checks command="{command}" result="{report.status}">\n{body}\n</checks>'
+
+
+def round_message(checks: Checks, report: Report, *, baseline_ok: bool = False) -> str:
+    """What the model is told when it said that it was done and the checks disagree.
+
+    `baseline_ok` says that the checks passed before anything was changed.
+    """
+    first = "The checks fail now." if baseline_ok else "The checks still fail."
+    return f"{first}\n{section(checks, report)}"
+
+
+def _whole(log: Path) -> str:
+    """The log, or its head and tail when it is very long; '' when it cannot be read."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            if size <= LOG_BYTES:
+                data = file.read()
+            else:
+                data = file.read(LOG_BYTES // 4) + b"\n"
+                file.seek(size - LOG_BYTES * 3 // 4)
+                data += file.read()
+    except OSError:
+        return ""
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,36 @@
+"""Writing text to a stream that may not know every character."""
+
+from __future__ import annotations
+
+import re
+from typing import TextIO
+
+#: What stands for our own signs where the stream's encoding does not have them.
+_ASCII = str.maketrans(
+    {
+        "✓": "+",
+        "✗": "x",
+        "·": "-",
+        "–": "-",
+        "−": "-",
+        "→": "->",
+        "…": "...",
+        "│": "|",
+        "›": ">",
+        "↵": "\\n",
+        "━": "-",
+        "•": "*",
+    }
+)
+
+
+def is_unicode(stream: TextIO) -> bool:
+    """Whether the stream takes every character. One without an encoding (in memory) does."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return re.sub("[-_]", "", encoding.lower()).startswith(("utf", "ucs"))
+
+
+def fit(text: str, stream: TextIO) -> str:
+    """Clean text with what the stream cannot encode replaced: our signs by ASCII, the rest by `\\x..`."""
+    encoding = stream.encoding
+    return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)

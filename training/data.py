@@ -1,0 +1,80 @@
+"""Writes demonstrations as token files, and the tokenizer that they need.
+
+python -m training.data tokenizer FOLDER
+python -m training.data episodes FOLDER SEED COUNT
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from training.episodes import demonstrate, segments
+from training.family import make_instance
+from training.tokenizer import Tokenizer, build
+
+TOKENIZER = "tokenizer.json"
+#: Longer demonstrations are left out: they would cost more than they teach.
+MOST_TOKENS = 1400
+
+
+def make_tokenizer(folder: Path, size: int = 1100, samples: int = 3000) -> Tokenizer:
+    """A tokenizer made from sample demonstrations."""
+    random = Random("tokenizer")
+    found = (demonstrate(make_instance(random), random) for _ in range(samples))
+    tokenizer = build(("".join(text for text, _ in segments(m)) for m in found if m), size)
+    tokenizer.save(folder / TOKENIZER)
+    return tokenizer
+
+
+def make_episodes(folder: Path, seed: int, count: int) -> tuple[int, int]:
+    """One file of demonstrations. Gives how many and how many tokens there are."""
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    random = Random(f"train-{seed}")
+    ids: list[int] = []
+    trained: list[bool] = []
+    ends = [0]
+    while len(ends) <= count:
+        messages = demonstrate(make_instance(random), random)
+        if messages is None:
+            continue
+        parts = [(tokenizer.encode(text), learn) for text, learn in segments(messages)]
+        if sum(len(part) for part, _ in parts) > MOST_TOKENS:
+            continue
+        for part, learn in parts:
+            ids += part
+            trained += [learn] * len(part)
+        ends.append(len(ids))
+    np.savez(
+        folder / f"episodes-{seed}.npz",
+        ids=np.array(ids, np.uint16),
+        trained=np.array(trained, np.bool_),
+        ends=np.array(ends, np.int64),
+    )
+    return count, len(ids)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("tokenizer", "episodes"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("seed", type=int, nargs="?", default=0)
+    parser.add_argument("count", type=int, nargs="?", default=1000)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    if options.what == "tokenizer":
+        print("tokenizer:", len(make_tokenizer(options.folder).pieces), "pieces", end=" ")
+    else:
+        episodes, tokens = make_episodes(options.folder, options.seed, options.count)
+        print(f"episodes-{options.seed}: {episodes} demonstrations, {tokens} tokens", end=" ")
+    print(f"in {time.monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Trains the network on token files. Start it once per worker (`make_model.sh` does), two on two cores.
+
+The learning rate depends on the share of `--minutes` that is over, so training ends on time on any machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.data import TOKENIZER
+from training.network import Muon, Network, Shape
+from training.tokenizer import PAD, Tokenizer
+
+#: What a token that the model only reads weighs in the loss, beside 1 for one that it writes.
+READ_WEIGHT = 0.12
+CHUNK = 2048
+
+
+class Corpus:
+    """All demonstrations of some token files."""
+
+    def __init__(self, files: list[Path]) -> None:
+        loaded = [np.load(file) for file in files]
+        self.ids = np.concatenate([z["ids"] for z in loaded])
+        self.trained = np.concatenate([z["trained"] for z in loaded])
+        self.lengths = np.concatenate([np.diff(z["ends"]) for z in loaded])
+        self.starts = np.cumsum(self.lengths) - self.lengths
+
+    def batch(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """Token numbers, padded, and the weight of predicting each token after the first."""
+        length = int(self.lengths[rows].max())
+        ids = np.full((len(rows), length), PAD, np.int64)
+        weights = np.zeros((len(rows), length), np.float32)
+        for n, row in enumerate(rows):
+            start, size = self.starts[row], self.lengths[row]
+            ids[n, :size] = self.ids[start : start + size]
+            weights[n, :size] = np.where(self.trained[start : start + size], 1.0, READ_WEIGHT)
+        return torch.from_numpy(ids), torch.from_numpy(weights)[:, 1:].reshape(-1)
+
+    def batches(self, most: int, rng: np.random.Generator) -> Iterator[list[int]]:
+        """Row numbers of endless batches of at most `most` tokens, rows of similar length together."""
+        while True:
+            order = rng.permutation(len(self.lengths))
+            for start in range(0, len(order), CHUNK):
+                chunk = order[start : start + CHUNK]
+                chunk = chunk[np.argsort(self.lengths[chunk], kind="stable")]
+                groups: list[list[int]] = [[]]
+                for row in chunk:
+                    if (len(groups[-1]) + 1) * self.lengths[row] > most:
+                        groups.append([])
+                    groups[-1].append(int(row))
+                for index in rng.permutation(len(groups)):
+                    if groups[index]:
+                        yield groups[index]
+
+
+def schedule(progress: float, step: int, warm_up: int) -> float:
+    """The learning rate's share: a short rise, flat, then down to 2 % over the last 55 %."""
+    fall = 1.0 if progress < 0.45 else max(0.0, (1 - progress) / 0.55) * 0.98 + 0.02
+    return min(1.0, (step + 1) / warm_up) * fall
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train until the minutes are over; the first worker logs and saves."""
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    torch.set_num_threads(1)
+    torch.manual_seed(options.seed)
+    if world > 1:
+        dist.init_process_group("gloo")
+    files = sorted(options.folder.glob(options.files))
+    corpus = Corpus(files)
+    vocabulary = len(Tokenizer.load(options.folder / TOKENIZER).pieces)
+    network = Network(Shape(vocabulary))
+    if options.start:
+        saved = torch.load(options.start, map_location="cpu")
+        network = Network(Shape(**saved["shape"]))
+        network.load_state_dict(saved["weights"])
+    parameters = list(network.parameters())
+    muon = Muon(network.matrices(), options.rate)
+    adam = torch.optim.AdamW(network.others(), options.rate / 5, betas=(0.9, 0.95), weight_decay=0.0)
+    if rank == 0:
+        size = sum(p.numel() for p in parameters)
+        print(
+            f"{size} parameters, {len(corpus.lengths)} demonstrations, {len(corpus.ids)} tokens", flush=True
+        )
+
+    def save() -> None:
+        if rank == 0:
+            torch.save({"shape": asdict(network.shape), "weights": network.state_dict()}, options.out)
+
+    batches = corpus.batches(options.tokens, np.random.default_rng(options.seed * 97 + rank))
+    begin = saved_at = time.monotonic()
+    seen, step, progress = 0, 0, 0.0
+    recent: list[tuple[float, float]] = []
+    while progress < 1:
+        ids, weights = corpus.batch(next(batches))
+        progress = (time.monotonic() - begin) / 60 / options.minutes
+        if world > 1:  # both must agree on the rate and on when to stop
+            shared = torch.tensor([progress])
+            dist.broadcast(shared, 0)
+            progress = float(shared)
+        share = schedule(progress, step, options.warm_up)
+        muon.rate = options.rate * share
+        for group in adam.param_groups:
+            group["lr"] = options.rate / 5 * share
+        # Positions that do not count are left out of the output layer, the largest matrix.
+        logits = network(ids[:, :-1]).reshape(-1, network.shape.vocabulary)
+        target = ids[:, 1:].reshape(-1)
+        errors = F.cross_entropy(logits, target, reduction="none")
+        (errors * weights).sum().div(weights.sum()).backward()
+        if world > 1:
+            flat = torch.cat([p.grad.reshape(-1) for p in parameters])
+            dist.all_reduce(flat)
+            for p, part in zip(
+                parameters, flat.div_(world).split([p.numel() for p in parameters]), strict=True
+            ):
+                p.grad.copy_(part.view_as(p))
+        torch.nn.utils.clip_grad_norm_(network.others(), 1.0)
+        muon.step()
+        adam.step()
+        network.zero_grad(set_to_none=True)
+        seen += int((weights > 0).sum()) * world
+        written = weights == 1
+        right = logits.detach()[written].argmax(-1) == target[written]
+        recent.append((float(errors.detach()[written].mean()), float(right.float().mean())))
+        step += 1
+        if rank == 0 and (step <= 3 or step % 20 == 0):
+            loss, accuracy = np.array(recent[-20:]).mean(0)
+            minutes = (time.monotonic() - begin) / 60
+            print(
+                f"step {step}: loss {loss:.4f}, right {accuracy:.4f}, {seen / 1e6:.2f}M tokens, "
+                f"{seen / minutes / 60:.0f}/s, {minutes:.1f} min, rate {share:.2f}",
+                flush=True,
+            )
+        if time.monotonic() - saved_at > 180:
+            save()
+            saved_at = time.monotonic()
+    save()
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the tokenizer and the token files are")
+    parser.add_argument("out", type=Path, help="the checkpoint to write")
+    parser.add_argument("--files", default="episodes-*.npz")
+    parser.add_argument("--start", type=Path, help="a checkpoint to go on from")
+    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--tokens", type=int, default=8192, help="per worker and step")
+    parser.add_argument("--rate", type=float, default=0.02, help="Muon's; AdamW takes a fifth")
+    parser.add_argument("--warm-up", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
