@@ -105,7 +105,8 @@ def main() -> None:
         turns = sum(o.turns for o in outcomes) / len(outcomes)
         seconds = sum(o.seconds for o in outcomes) / len(outcomes)
         print(
-            f"{split:6} {rate:7.2f} {error:7.2f} {len(outcomes):4} {turns:6.1f} {seconds:6.1f}  {MEANING[split]}",
+            f"{split:6} {rate:7.2f} {error:7.2f} {len(outcomes):4} {turns:6.1f} {seconds:6.1f}  "
+            f"{MEANING[split]}",
             flush=True,
         )
         odd = {o.status for o in outcomes if o.exit_code not in (0, 3, 4, 5)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poolcli import __version__, paths, prompts, sandbox, workspace
+from poolcli import __version__, landing, paths, prompts, sandbox, workspace
 from poolcli.config import Config
 from poolcli.context import unanswered
 from poolcli.errors import ChecksError, UsageError
@@ -21,6 +21,7 @@ from poolcli.models.base import Model
 from poolcli.repomap.first_message import first_message
 from poolcli.repomap.overview import instructions, overview
 from poolcli.run import Budget, Run, View
+from poolcli.store import result as results
 from poolcli.store.reading import read
 from poolcli.store.runs import new_run_id
 from poolcli.store.trace import Trace
@@ -81,7 +82,8 @@ class Session:
 async def begin(task: Task, config: Config, repo: Repository, views: Callable[[], Sequence[View]]) -> Session:
     """A new run: worktree, model, baseline checks and the first message. Raises PoolError; leaves nothing then."""
     state = paths.private_dir(paths.repository_state(repo.common_dir))
-    swept = workspace.collect(repo, state)
+    swept = [line for line in (landing.recover(repo, state), *workspace.collect(repo, state)) if line]
+    swept += results.repair_all(state)
     run_id = new_run_id()
     run_dir = paths.private_dir(state / "runs" / run_id)
     tools = registry.load()
@@ -95,6 +97,10 @@ async def begin(task: Task, config: Config, repo: Repository, views: Callable[[]
         checks = find_checks(config, space, repo)
         session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=task.unchecked)
         _started(session, task, config, checks, tools)
+        for line in config.notices:
+            run.notice(line, level="warning", code="configuration")
+        for line in space.notes:
+            run.notice(line, level="warning", code="not-carried")
         for line in swept:
             run.notice(line, code="collected")
     except BaseException:
@@ -143,6 +149,7 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Callable
     if first is None:
         raise UsageError(f"run {run_dir.name} ended before it began", "start it again with `pool do`")
     trace = Trace.reopen(run_dir)
+    (run_dir / results.RESULT).unlink(missing_ok=True)  # it is of the earlier end, and would outlive a kill
     try:
         space = workspace.reopen(
             repo,

@@ -194,11 +194,14 @@ def apply_(
 
 
 @app.command("discard")
-def discard(run: RunArgument = "last") -> None:
-    """Delete a run: its worktree, patch and log."""
+def discard(
+    run: RunArgument = "last",
+    log: Annotated[bool, typer.Option("--log", help="Delete the run's log too.")] = False,
+) -> None:
+    """Throw a run's work away: its worktree and patch. The log stays, unless --log is given."""
     from poolcli.commands import landing
 
-    _exit(landing.discard(run))
+    _exit(landing.discard(run, log=log))
 
 
 @app.command("show")

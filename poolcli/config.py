@@ -26,7 +26,7 @@ PROJECT_FILE = ".pool/config.toml"
 TOOL_KINDS = ("read", "edit", "move", "search", "execute", "other")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Option:
     """One setting. Its name is the key in a file; `flag` is '' when the command line does not have it.
 
@@ -151,7 +151,8 @@ BY_NAME = {option.name: option for option in OPTIONS}
 OTHER_VARIABLES = ("POOL_STATE", "POOL_RUN", "POOL_CALL", "POOL_DEBUG")
 
 
-@dataclass(frozen=True, slots=True)
+# Every command makes this class: without a comparison that nobody needs it costs 0.4 ms of 1.1 less.
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Config:
     """Every setting, checked. The fields are those of OPTIONS; times in seconds, 0 and '' as OPTIONS says."""
 
@@ -240,8 +241,9 @@ def _check_deny(config: Config) -> None:
     known = [*TOOL_KINDS, *sorted(path.stem for path in paths.data_dir("tools").glob("*.toml"))]
     for word in config.deny:
         if word not in known:
+            where = config.origins["deny"].removeprefix("user file ")
             raise ConfigError(
-                f"{config.origins['deny'].removeprefix('user file ')}: `deny` names `{word}`, which is no tool or kind of tool"
+                f"{where}: `deny` names `{word}`, which is no tool or kind of tool"
                 + _did_you_mean(word, known),
                 "known: " + ", ".join(dict.fromkeys(known)),
             )
@@ -412,8 +414,8 @@ def _short(path: Path) -> str:
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
-KEY = re.compile(r"""\s*\[*\s*["']?([\w-]+)["']?\s*[=.\]]""")
-MULTILINE = re.compile(r'"""|\'\'\'')
+KEY = r"""\s*\[*\s*["']?([\w-]+)["']?\s*[=.\]]"""
+MULTILINE = r'"""|\'\'\''
 
 
 def line_of(text: str, key: str) -> int:
@@ -423,10 +425,10 @@ def line_of(text: str, key: str) -> int:
     """
     inside = ""
     for number, line in enumerate(text.split("\n"), 1):
-        found = None if inside else KEY.match(line)
+        found = None if inside else re.match(KEY, line)
         if found and found[1] == key:
             return number
         # Inside a multi-line string nothing is a key.
-        for quotes in MULTILINE.findall(line):
+        for quotes in re.findall(MULTILINE, line):
             inside = "" if inside == quotes else inside or quotes
     return 1

@@ -128,7 +128,7 @@ def recover(repo: Repository, state: Path) -> str:
 
 
 def discard(repo: Repository, run_dir: Path) -> None:
-    """Throw a run's work away: worktree, snapshot, patch; its log stays. Raises LandingError while it runs."""
+    """Throw a run's work away: worktree, snapshot, patch; the log stays. LandingError while it runs."""
     with worktrees.claim(run_dir) as ours:
         if not ours:
             raise LandingError(f"run {run_dir.name} is still running", "stop it first")
@@ -389,7 +389,7 @@ def _place(target: Path, result: Path) -> None:
 
 
 def _mode(target: Path, result: Path) -> int:
-    """The user's own permission bits where there is a file, with the patch's word on whether it can be run."""
+    """The user's own permission bits where there is a file, with the patch's word on running it."""
     wanted = stat.S_IMODE(result.stat().st_mode)
     if target.is_symlink() or not target.is_file():
         return wanted

@@ -90,7 +90,14 @@ async def run(
     finally:
         os.close(writer)
     output = _Output(limit, log, max_log, on_output)
-    watch = _Watch(child, reader, output)
+    try:
+        watch = _Watch(child, reader, output)
+    except BaseException:  # no descriptors left, for example: what was started must not go on unwatched
+        kill_tree(child.pid, f"{CALL}={call}")
+        child.wait()
+        os.close(reader)
+        output.close()
+        raise
     timed_out = False
     try:
         timed_out = not await watch.ended(timeout)
@@ -139,6 +146,22 @@ def _signal_group(pid: int, number: int) -> bool:
     except (ProcessLookupError, PermissionError):  # macOS: EPERM for a group in which all are dead
         return False
     return True
+
+
+def _group_lives(group: int) -> bool:
+    """Whether a process of the group runs; one that is dead and that nobody waited for does not."""
+    if not _signal_group(group, 0):
+        return False
+    return sys.platform != "linux" or any(_is_running(pid, group) for pid in _pids())
+
+
+def _is_running(pid: int, group: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 (called for every process)
+            state, _, pgrp = file.read(1024).rpartition(b")")[2].split()[:3]
+    except (OSError, ValueError):
+        return False
+    return state not in (b"Z", b"X") and int(pgrp) == group
 
 
 def _signal_marked(mark: str, number: signal.Signals) -> int:
@@ -237,7 +260,7 @@ class _Watch:
             self.child.poll()
 
     def _group_lives(self) -> bool:
-        return self.child.returncode is not None and _signal_group(self.child.pid, 0)
+        return self.child.returncode is not None and _group_lives(self.child.pid)
 
     def _watch_exit(self) -> None:
         if hasattr(os, "pidfd_open"):

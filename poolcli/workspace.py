@@ -91,6 +91,8 @@ class Workspace:
         try:
             real = Path(os.path.realpath(self.root / path))
             inside = real.relative_to(self.root)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                real.lstat()  # names that are too long, links in a circle
         except ValueError:
             raise ValueError(
                 f"{path} is outside the repository; give a path relative to the repository root"

@@ -31,7 +31,12 @@ def make(top: Path, files: dict[str, str | bytes] | None = None, *init: str) -> 
     """A repository with one commit of these files."""
     top.mkdir(parents=True)
     sh(top, "init", "-q", *init)
-    put(top, files if files is not None else {"a.py": "one\ntwo\nthree\n", "sub/b.py": "b\n", "run.sh": "#!/bin/sh\n"})
+    put(
+        top,
+        files
+        if files is not None
+        else {"a.py": "one\ntwo\nthree\n", "sub/b.py": "b\n", "run.sh": "#!/bin/sh\n"},
+    )
     sh(top, "config", "user.name", "Ada")
     sh(top, "config", "user.email", "ada@example.org")
     commit(top)
@@ -58,12 +63,12 @@ def content(top: Path) -> dict[str, tuple[str, bytes]]:
     found: dict[str, tuple[str, bytes]] = {}
     for place, folders, names in os.walk(top):
         folders[:] = [f for f in folders if f != ".git" and not (Path(place) / f).is_symlink()]
-        links = [f for f in os.listdir(place) if (Path(place) / f).is_symlink()]
+        links = [f for f in (e.name for e in Path(place).iterdir()) if (Path(place) / f).is_symlink()]
         for name in {*names, *links} - {".git"}:
             file = Path(place) / name
             key = file.relative_to(top).as_posix()
             if file.is_symlink():
-                found[key] = ("link", os.fsencode(os.readlink(file)))
+                found[key] = ("link", os.fsencode(file.readlink()))
             else:
                 found[key] = ("run" if file.stat().st_mode & 0o100 else "file", file.read_bytes())
     return found

@@ -111,7 +111,7 @@ def test_reading_neighbours_run_side_by_side_and_results_keep_their_order() -> N
 
 
 def test_cancellation_answers_every_call() -> None:
-    async def sleep(ctx: Ctx, path: str, offset: int = 1, limit: int = 400) -> Output:
+    async def sleep(ctx: Ctx, path: str, **more: Any) -> Output:
         await asyncio.sleep(60 if path == "slow" else 0)
         return Output(path)
 

@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from poolcli.verdict.evidence import Report, condense
+from poolcli.verdict.finder import Checks
+from poolcli.verdict.runner import round_message, section
 
 #: The folder that the files seem to lie in.
 ROOT = "/instance"
+CHECKS = Checks("python3 -m unittest", "found", "")
 
 
 def _load(name: str, source: str) -> ModuleType:
@@ -42,3 +45,13 @@ def run_checks(files: Mapping[str, str], module: str, test: str) -> Report:
             sys.modules.pop(name, None)
             linecache.cache.pop(f"{ROOT}/{name}.py", None)
     return condense(out.getvalue(), root=ROOT, exit_code=0 if result.wasSuccessful() else 1)
+
+
+def first_message(report: Report, task: str) -> dict[str, str]:
+    """The part of pool's first message that the template lets through."""
+    return {"role": "user", "content": f"{section(CHECKS, report)}\n\n<task>\n{task}\n</task>"}
+
+
+def still_failing(report: Report) -> dict[str, str]:
+    """What pool says when the model believes that it is done and the checks fail."""
+    return {"role": "user", "content": round_message(CHECKS, report)}

@@ -1,25 +1,41 @@
 """Writes demonstrations as token files, and the tokenizer that they need.
 
 python -m training.data tokenizer FOLDER
-python -m training.data episodes FOLDER SEED COUNT
+python -m training.data base FOLDER SEED COUNT
+python -m training.data refine FOLDER SEED COUNT
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
-from training.episodes import demonstrate, segments
-from training.family import make_instance
+from training.episodes import BASE, REFINE, Mistakes, demonstrate, segments
+from training.family import SIZES, make_instance
 from training.tokenizer import Tokenizer, build
 
 TOKENIZER = "tokenizer.json"
 #: Longer demonstrations are left out: they would cost more than they teach.
 MOST_TOKENS = 1400
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """What a stage of the training sees: numbers of functions per module, and mistakes."""
+
+    sizes: tuple[int, ...]
+    mistakes: Mistakes
+
+
+FLAVOURS = {
+    "base": Flavour(SIZES, BASE),
+    "refine": Flavour((1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 8), REFINE),
+}
 
 
 def make_tokenizer(folder: Path, size: int = 1100, samples: int = 3000) -> Tokenizer:
@@ -31,15 +47,16 @@ def make_tokenizer(folder: Path, size: int = 1100, samples: int = 3000) -> Token
     return tokenizer
 
 
-def make_episodes(folder: Path, seed: int, count: int) -> tuple[int, int]:
+def make_episodes(folder: Path, name: str, seed: int, count: int) -> tuple[int, int]:
     """One file of demonstrations. Gives how many and how many tokens there are."""
     tokenizer = Tokenizer.load(folder / TOKENIZER)
-    random = Random(f"train-{seed}")
+    flavour = FLAVOURS[name]
+    random = Random(f"{name}-{seed}")
     ids: list[int] = []
     trained: list[bool] = []
     ends = [0]
     while len(ends) <= count:
-        messages = demonstrate(make_instance(random), random)
+        messages = demonstrate(make_instance(random, sizes=flavour.sizes), random, flavour.mistakes)
         if messages is None:
             continue
         parts = [(tokenizer.encode(text), learn) for text, learn in segments(messages)]
@@ -50,7 +67,7 @@ def make_episodes(folder: Path, seed: int, count: int) -> tuple[int, int]:
             trained += [learn] * len(part)
         ends.append(len(ids))
     np.savez(
-        folder / f"episodes-{seed}.npz",
+        folder / f"{name}-{seed}.npz",
         ids=np.array(ids, np.uint16),
         trained=np.array(trained, np.bool_),
         ends=np.array(ends, np.int64),
@@ -61,7 +78,7 @@ def make_episodes(folder: Path, seed: int, count: int) -> tuple[int, int]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("tokenizer", "episodes"))
+    parser.add_argument("what", choices=("tokenizer", *FLAVOURS))
     parser.add_argument("folder", type=Path)
     parser.add_argument("seed", type=int, nargs="?", default=0)
     parser.add_argument("count", type=int, nargs="?", default=1000)
@@ -71,8 +88,8 @@ def main() -> None:
     if options.what == "tokenizer":
         print("tokenizer:", len(make_tokenizer(options.folder).pieces), "pieces", end=" ")
     else:
-        episodes, tokens = make_episodes(options.folder, options.seed, options.count)
-        print(f"episodes-{options.seed}: {episodes} demonstrations, {tokens} tokens", end=" ")
+        episodes, tokens = make_episodes(options.folder, options.what, options.seed, options.count)
+        print(f"{options.what}-{options.seed}: {episodes} demonstrations, {tokens} tokens", end=" ")
     print(f"in {time.monotonic() - start:.0f} s", flush=True)
 
 

@@ -7,22 +7,41 @@ learns to go on from a red run, from a refused edit, and from a task given up to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
+from keyword import iskeyword
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from poolcli.tools.edit import edited_text, replace
 from poolcli.tools.read import numbered
-from training.checks import run_checks
-from training.family import Bug, Instance
+from poolcli.verdict.evidence import Report
+from training.checks import first_message, run_checks, still_failing
+from training.family import Bug, Instance, misspelt
 
 Message = dict[str, Any]
 TEMPLATE = (Path(__file__).parent / "template.jinja").read_text()
 
-#: How often a demonstration shows each kind of mistake (one at most per bug).
-WRONG_EDIT, REFUSED_EDIT, EARLY_END = 0.22, 0.04, 0.03
+
+@dataclass(frozen=True)
+class Mistakes:
+    """How often a demonstration shows each kind of mistake at a bug.
+
+    `wrong`: another line than the right one; `misspelt`: the right line with a name spelt wrongly; `refused`:
+    an edit whose old text does not exist; `early`: the share of red states in which the work is called done.
+    """
+
+    wrong: float
+    misspelt: float
+    refused: float
+    early: float
+
+
+BASE = Mistakes(wrong=0.22, misspelt=0.0, refused=0.04, early=0.13)
+REFINE = Mistakes(wrong=0.3, misspelt=0.08, refused=0.07, early=0.13)
 
 
 @cache
@@ -64,12 +83,6 @@ def result(text: str) -> Message:
     return {"role": "tool", "tool_call_id": "c", "content": text}
 
 
-def first_message(instance: Instance, evidence: str) -> Message:
-    """The part of pool's first message that the template lets through."""
-    checks = f'<checks command="python3 -m unittest" result="failed">\n{evidence}\n</checks>'
-    return {"role": "user", "content": f"{checks}\n\n<task>\n{instance.task}\n</task>"}
-
-
 def snippet(source: str, line: int) -> tuple[int, int] | None:
     """First and last line of the shortest piece around `line` that occurs once, None when there is none.
 
@@ -90,8 +103,8 @@ def piece(lines: list[str], first: int, last: int) -> str:
 class Expert:
     """Plays the assistant on one instance, with the sources as they change."""
 
-    def __init__(self, instance: Instance, random: Random) -> None:
-        self.instance, self.random = instance, random
+    def __init__(self, instance: Instance, random: Random, mistakes: Mistakes) -> None:
+        self.instance, self.random, self.mistakes = instance, random, mistakes
         self.lines = instance.source.split("\n")
         self.messages: list[Message] = []
         self.edits = 0
@@ -101,10 +114,10 @@ class Expert:
         """The module as it is now."""
         return "\n".join(self.lines)
 
-    def checks(self) -> str:
-        """The evidence for the module as it is now."""
+    def checks(self) -> Report:
+        """The report on the module as it is now."""
         files = {self.instance.module: self.source, self.instance.test: self.instance.tests}
-        return run_checks(files, self.instance.module, self.instance.test).text
+        return run_checks(files, self.instance.module, self.instance.test)
 
     def edit(self, bug: Bug, line: str, *, trained: bool = True) -> bool:
         """Put `line` at the bug's place. False when no piece of the source around it is unique."""
@@ -140,7 +153,7 @@ class Expert:
 
     def run_tests(self) -> str:
         """Call run_tests and give its evidence."""
-        evidence = self.checks()
+        evidence = self.checks().text
         self.messages += [say("", "run_tests"), result(evidence)]
         return evidence
 
@@ -149,30 +162,41 @@ class Expert:
         names = [f"`{bug.function}`" for bug in self.instance.bugs]
         self.messages.append(say(f"Fixed {' and '.join(names)} in {self.instance.module}.", trained=trained))
 
+    def _wrong_line(self, bug: Bug) -> str | None:
+        choice = self.random.random()
+        if choice < self.mistakes.wrong:
+            return self.random.choice(bug.others) if bug.others else None
+        names = [m for m in re.finditer(r"[a-z_]{5,}", bug.good) if not iskeyword(m.group())]
+        if choice < self.mistakes.wrong + self.mistakes.misspelt and names:
+            name = self.random.choice(names)
+            return bug.good[: name.start()] + misspelt(name.group(), self.random) + bug.good[name.end() :]
+        return None
+
     def mistake(self, bug: Bug) -> bool:
-        """Perhaps a wrong edit of the bug's line, and the red run after it. False when the instance is unfit."""
-        if not bug.others or self.random.random() > WRONG_EDIT:
+        """Perhaps a wrong edit of the bug's line and the red run after it. False: the instance is unfit."""
+        wrong = self._wrong_line(bug)
+        if wrong is None or wrong == self.lines[bug.line]:
             return True
-        wrong = self.random.choice(bug.others)
         before = self.source
         if not self.edit(bug, wrong, trained=False):
             return False
-        if self.random.random() < EARLY_END / WRONG_EDIT:
+        if self.random.random() < self.mistakes.early:
             self.end(trained=False)
-            evidence = self.checks()
-            text = f'The checks still fail.\n<checks command="python3 -m unittest" result="failed">\n{evidence}\n</checks>'
-            self.messages.append({"role": "user", "content": text})
+            report = self.checks()
+            self.messages.append(still_failing(report))
+            evidence = report.text
         else:
             evidence = self.run_tests()
         return bug.function in evidence and self.source != before
 
 
-def demonstrate(instance: Instance, random: Random) -> list[Message] | None:
+def demonstrate(instance: Instance, random: Random, mistakes: Mistakes = BASE) -> list[Message] | None:
     """One conversation that ends green, or None when the instance is unfit for one."""
-    expert = Expert(instance, random)
-    evidence = expert.checks()
+    expert = Expert(instance, random, mistakes)
+    report = expert.checks()
+    evidence = report.text
     expert.messages = [
-        first_message(instance, evidence),
+        first_message(report, instance.task),
         say("", "read", path=instance.module),
         result(numbered(instance.source)),
     ]
@@ -181,9 +205,9 @@ def demonstrate(instance: Instance, random: Random) -> list[Message] | None:
         # The first failure that the evidence names is repaired first.
         left.sort(key=lambda bug: _position(evidence, bug.function))
         bug = left.pop(0)
-        if not expert.mistake(bug):
+        if not (expert.mistake(bug) and (random.random() > 0.2 or expert.mistake(bug))):
             return None
-        if random.random() < REFUSED_EDIT:
+        if random.random() < mistakes.refused:
             expert.refused_edit(bug)
         if not expert.edit(bug, bug.good):
             return None

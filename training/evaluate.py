@@ -21,7 +21,8 @@ import xllamacpp
 from poolcli.tools.base import ToolError
 from poolcli.tools.edit import edited_text, replace
 from poolcli.tools.read import numbered
-from training.checks import run_checks
+from poolcli.verdict.evidence import Report
+from training.checks import first_message, run_checks, still_failing
 from training.family import SPLITS, Instance, make_instance
 
 Message = dict[str, Any]
@@ -59,13 +60,9 @@ class Attempt:
         self.files = dict(instance.files)
         self.edits = 0
         self.problem = ""
-        evidence = self.checks().text
-        checks = f'<checks command="python3 -m unittest" result="failed">\n{evidence}\n</checks>'
-        self.messages: list[Message] = [
-            {"role": "user", "content": f"{checks}\n\n<task>\n{instance.task}\n</task>"}
-        ]
+        self.messages: list[Message] = [first_message(self.checks(), instance.task)]
 
-    def checks(self) -> Any:  # noqa: ANN401
+    def checks(self) -> Report:
         """pool's report on the present files."""
         return run_checks(self.files, self.instance.module, self.instance.test)
 
@@ -87,7 +84,7 @@ class Attempt:
         return edited_text(path, *done.lines)
 
     def run(self, turns: int = 16) -> bool:
-        """Talk until the model ends or the turns are over. Whether the tests, which must be untouched, pass."""
+        """Talk until the model ends or the turns are over. Whether the untouched tests pass then."""
         for turn in range(turns):
             body = {
                 "messages": self.messages, "tools": TOOLS, "temperature": self.temperature,
@@ -113,8 +110,7 @@ class Attempt:
             if not message.get("tool_calls"):
                 if self.solved() or self.messages[-2]["role"] == "user":
                     break
-                text = f'The checks still fail.\n<checks command="" result="failed">\n{self.checks().text}\n</checks>'
-                self.messages.append({"role": "user", "content": text})
+                self.messages.append(still_failing(self.checks()))
         return self.solved()
 
     def solved(self) -> bool:

@@ -54,6 +54,7 @@ def export(network: Network, tokenizer: Tokenizer, path: Path) -> None:
     writer.add_eot_token_id(END)
     writer.add_pad_token_id(PAD)
     writer.add_add_bos_token(False)
+    writer.add_sampling_temp(0.0)
     writer.add_chat_template(TEMPLATE)
     weights = network.state_dict()
 

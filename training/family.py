@@ -1,9 +1,9 @@
 """The family of tasks: small modules with one or two wrong lines, and unittest tests that show them.
 
-`make_instance(random, split)` gives a verified instance: its tests fail as it is and pass when every wrong line
-is replaced. Splits: `train`; `iid` (same family, other instances); `one` and `two` (as `iid` with that many
-bugs); `words` (identifiers never seen); `pairs` (kinds of function with a kind of bug never shown together);
-`long` (7-8 functions, training has 1-6); `kinds` (kinds of function never seen).
+`make_instance(random, split)` gives a verified instance: its tests fail as it is and pass when every wrong
+line is replaced. Splits: `train`; `iid` (same family, other instances); `one` and `two` (as `iid` with that
+many bugs); `words` (identifiers never seen); `pairs` (kinds of function with a kind of bug never shown
+together); `long` (7-8 functions, training has 1-6); `kinds` (kinds of function never seen).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from training.kinds import HELD_KINDS, KINDS, Kind
 from training.names import Names, made_up
 from training.sentences import sentence
 
+#: Numbers of functions in a module, the frequent ones more than once.
+SIZES = (1, 2, 2, 3, 3, 4, 4, 5, 6)
 SPLITS = ("iid", "one", "two", "words", "pairs", "long", "kinds")
 
 
@@ -171,6 +173,18 @@ def generic_mutation(function: Function, random: Random) -> Mutation | None:
     return None
 
 
+def misspelt(word: str, random: Random) -> str:
+    """The word with a letter lost, doubled or moved."""
+    i = random.randrange(1, len(word))
+    return random.choice(
+        (
+            word[:i] + word[i + 1 :],
+            word[:i] + word[i] + word[i:],
+            word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :],
+        )
+    )
+
+
 def misspelling(function: Function, random: Random) -> Mutation | None:
     """A parameter or local whose use (not its definition) has a letter lost, doubled or moved."""
     places = [
@@ -184,14 +198,7 @@ def misspelling(function: Function, random: Random) -> Mutation | None:
         return None
     index, start, word = random.choice(places)
     for _ in range(20):
-        i = random.randrange(1, len(word))
-        wrong = random.choice(
-            (
-                word[:i] + word[i + 1 :],
-                word[:i] + word[i] + word[i:],
-                word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :],
-            )
-        )
+        wrong = misspelt(word, random)
         if wrong.isidentifier() and wrong not in (*function.params, *function.locals):
             line = function.body[index]
             return Mutation(index, line[:start] + wrong + line[start + len(word) :], "misspelling")
@@ -214,18 +221,17 @@ def choose_mutation(function: Function, split: str, random: Random) -> Mutation 
     return random.choice(listed) if listed else None
 
 
-def make_instance(random: Random, split: str = "train") -> Instance:
-    """A verified instance of the split."""
+def make_instance(random: Random, split: str = "train", sizes: tuple[int, ...] = SIZES) -> Instance:
+    """A verified instance of the split; `sizes` are the numbers of functions to choose from."""
     while True:
-        instance = _attempt(random, split)
+        instance = _attempt(random, split, (7, 8) if split == "long" else sizes)
         if instance:
             return instance
 
 
-def _attempt(random: Random, split: str) -> Instance | None:
+def _attempt(random: Random, split: str, sizes: tuple[int, ...]) -> Instance | None:
     bugs = {"one": 1, "two": 2}.get(split) or (2 if random.random() < 0.27 else 1)
-    size = random.choice((7, 8)) if split == "long" else random.choice((1, 2, 2, 3, 3, 4, 4, 5, 6))
-    size = max(size, bugs)
+    size = max(random.choice(sizes), bugs)
     held = split == "words"
     invented = 0.5 if split == "train" else 0.25
     outer = Names(random, held=held, invented=invented)

@@ -5,6 +5,8 @@ loop variable, `{k}` a number and `{x}` one of several alternatives, described b
 Choosing another alternative or another number gives a wrong line; `wrong` lists further ones.
 """
 
+# ruff: noqa: E501 (a table)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -14,27 +16,8 @@ from typing import Any
 
 Arguments = tuple[Any, ...]
 
-TEXTS = [
-    "abc",
-    "Hello",
-    "World",
-    "red",
-    "Blue",
-    "one",
-    "Two",
-    "green",
-    "yes",
-    "cat",
-    "dog",
-    "Sun",
-    "moon",
-    "Tree",
-    "fish",
-    "kite",
-    "Lamp",
-    "rock",
-    "wind",
-]
+_TEXTS = "abc Hello World red Blue one Two green yes cat dog Sun moon Tree fish kite Lamp rock wind"
+TEXTS = tuple(_TEXTS.split())
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Trains the demonstration model from nothing: data, tokenizer, network, GGUF file. About an hour on two cores.
+"""Trains the demonstration model from nothing: data, tokenizer, network, GGUF file. An hour on two cores.
 
-    python -m training.make_model [--folder training/out] [--minutes 44] [--refine 12] [--out models/pool-demo.gguf]
+    python -m training.make_model [--folder FOLDER] [--minutes 44] [--refine 12] [--out FILE.gguf]
 
 Each step is skipped when its result is there already, so a broken-off run goes on where it stopped.
 """

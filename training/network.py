@@ -89,13 +89,17 @@ class Network(nn.Module):
         self.register_buffer("frequencies", shape.rope_base**-half, persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits for each position of a batch of token numbers."""
+        """The last hidden state of each position of a batch of token numbers."""
         angles = torch.arange(ids.shape[1]).float()[:, None] * self.frequencies[None]
         cos, sin = angles.cos(), angles.sin()
         x = self.embedding(ids)
         for block in self.blocks:
             x = block(x, cos, sin)
-        return F.linear(self.norm(x), self.embedding.weight)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The logits behind hidden states."""
+        return F.linear(hidden, self.embedding.weight)
 
     def matrices(self) -> list[nn.Parameter]:
         """The parameters that Muon updates."""

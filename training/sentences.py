@@ -1,5 +1,7 @@
 """Task sentences. The model learns that the wording does not matter: many are random words."""
 
+# ruff: noqa: E501 (a table)
+
 from __future__ import annotations
 
 from random import Random

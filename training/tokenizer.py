@@ -1,8 +1,10 @@
 """Greedy longest-match tokenizer over bytes: llama.cpp's tokenizer kind "rwkv", which any architecture may use.
 
-A piece never joins letters of an identifier with what follows, so that an identifier is cut the same way
+Apart from keywords, no piece joins letters with what follows, so that an identifier is cut the same way
 wherever it stands; copying depends on it.
 """
+
+# ruff: noqa: E501 (a table)
 
 from __future__ import annotations
 
@@ -51,56 +53,11 @@ CODE = (
     ".split()", ".count(", ".index(", ".startswith(", ".endswith(", "()", "([", "])", "), ", ")", "']", "['", "', '",
     "('", "')", "': ", "{'", "'}", "}, ", " + 1", " // 100", " + 1)", "], ", "[", "self.",
 )  # fmt: skip
-ENGLISH = [
-    "er",
-    "in",
-    "an",
-    "re",
-    "on",
-    "at",
-    "en",
-    "or",
-    "st",
-    "al",
-    "ar",
-    "it",
-    "es",
-    "is",
-    "ou",
-    "as",
-    "le",
-    "ve",
-    "ra",
-    "ic",
-    "ne",
-    "ro",
-    "ri",
-    "io",
-    "co",
-    "om",
-    "el",
-    "ch",
-    "th",
-    "sh",
-    "ck",
-    "ll",
-    "ss",
-    "ee",
-    "oo",
-    "ea",
-    "qu",
-    "tr",
-    "br",
-    "gr",
-    "pl",
-    "cl",
-    "nd",
-    "rt",
-    "nt",
-    "mp",
-    "ph",
-    "gh",
-]
+_ENGLISH = """
+er in an re on at en or st al ar it es is ou as le ve ra ic ne ro ri io co om el ch th sh ck ll ss ee oo
+ea qu tr br gr pl cl nd rt nt mp ph gh
+"""
+ENGLISH = tuple(_ENGLISH.split())
 
 
 class Tokenizer:

@@ -22,8 +22,9 @@ from training.data import TOKENIZER
 from training.network import Muon, Network, Shape
 from training.tokenizer import PAD, Tokenizer
 
-#: What a token that the model only reads weighs in the loss, beside 1 for one that it writes.
-READ_WEIGHT = 0.12
+#: What a token that the model only reads weighs in the loss, beside 1 for one that it writes; and the share
+#: of them that is looked at, which saves a fifth of the work.
+READ_WEIGHT, READ_SHARE = 0.12, 0.4
 CHUNK = 2048
 
 
@@ -45,7 +46,7 @@ class Corpus:
         for n, row in enumerate(rows):
             start, size = self.starts[row], self.lengths[row]
             ids[n, :size] = self.ids[start : start + size]
-            weights[n, :size] = np.where(self.trained[start : start + size], 1.0, READ_WEIGHT)
+            weights[n, :size] = np.where(self.trained[start : start + size], 1.0, READ_WEIGHT / READ_SHARE)
         return torch.from_numpy(ids), torch.from_numpy(weights)[:, 1:].reshape(-1)
 
     def batches(self, most: int, rng: np.random.Generator) -> Iterator[list[int]]:
@@ -114,9 +115,11 @@ def train(options: argparse.Namespace) -> None:
         muon.rate = options.rate * share
         for group in adam.param_groups:
             group["lr"] = options.rate / 5 * share
-        # Positions that do not count are left out of the output layer, the largest matrix.
-        logits = network(ids[:, :-1]).reshape(-1, network.shape.vocabulary)
-        target = ids[:, 1:].reshape(-1)
+        seen += int((weights > 0).sum()) * world
+        looked_at = (weights == 1) | ((weights > 0) & (torch.rand_like(weights) < READ_SHARE))
+        weights = weights[looked_at]
+        logits = network.logits(network(ids[:, :-1]).flatten(0, 1)[looked_at])
+        target = ids[:, 1:].reshape(-1)[looked_at]
         errors = F.cross_entropy(logits, target, reduction="none")
         (errors * weights).sum().div(weights.sum()).backward()
         if world > 1:
@@ -130,7 +133,6 @@ def train(options: argparse.Namespace) -> None:
         muon.step()
         adam.step()
         network.zero_grad(set_to_none=True)
-        seen += int((weights > 0).sum()) * world
         written = weights == 1
         right = logits.detach()[written].argmax(-1) == target[written]
         recent.append((float(errors.detach()[written].mean()), float(right.float().mean())))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from poolcli import landing, paths, workspace
 from poolcli.errors import UsageError
 from poolcli.git import Repository, find_repository
+from poolcli.sanitize import clean
 from poolcli.store import reading, runs
 from poolcli.store import result as results
 
@@ -17,8 +19,9 @@ def _run(ref: str) -> tuple[Repository, Path]:
     repo = find_repository(Path.cwd())
     state = paths.repository_state(repo.common_dir)
     run_dir = runs.find(state, ref)
-    if not reading.locked(run_dir):
-        workspace.collect(repo, state)  # a killed run's patch is saved from its worktree first
+    for line in (landing.recover(repo, state), *workspace.collect(repo, state)):
+        if line:
+            sys.stderr.write(clean(line) + "\n")
     return repo, run_dir
 
 
@@ -28,6 +31,8 @@ def _patch(run_dir: Path) -> bytes:
         return path.read_bytes()
     if reading.locked(run_dir):
         raise UsageError(f"run {run_dir.name} is still at work", "wait for it, or interrupt it: the work is kept")
+    if (results.read(run_dir) or {}).get("discarded"):
+        raise UsageError(f"the work of run {run_dir.name} was discarded", "`pool show` still has its log")
     raise UsageError(f"run {run_dir.name} left no patch", "it ended before it changed anything")
 
 
@@ -59,17 +64,43 @@ def land(
     result = results.read(run_dir) or {}
     task = str(result.get("task", "")) or f"pool run {run_dir.name}"
     text = message or (f"{task.splitlines()[0][:72]}\n\nBy pool, run {run_dir.name}.\n")
-    base = str(result.get("base", ""))
-    landed = landing.apply(repo, patch, base=base, branch=branch, commit_message=text if commit or branch else None)
-    sys.stderr.write(landed.summary + "\n")
+    landed = landing.apply(
+        repo,
+        patch,
+        run_dir=run_dir,
+        base=_base(run_dir, result),
+        branch=branch,
+        commit_message=text if commit or branch else None,
+    )
+    sys.stderr.write(clean(_said(landed)) + "\n")
 
 
-def discard(ref: str) -> int:
-    """Delete the run's worktree, patch and log."""
+def _base(run_dir: Path, result: dict[str, Any]) -> str:
+    if base := str(result.get("base", "")):
+        return base
+    started = next(event for event in reading.read(run_dir) if event.type == "run.started")
+    return str(started.data["base"])
+
+
+def _said(landed: landing.Landed) -> str:
+    count = len(landed.files)
+    files = ", ".join(landed.files[:5]) + (f" and {count - 5} more" if count > 5 else "")
+    if landed.branch:
+        done = f"made branch {landed.branch} at {landed.commit[:9]}: {files}; your checkout is as it was"
+    elif landed.commit:
+        done = f"committed {landed.commit[:9]}: {files}"
+    else:
+        done = f"applied to your checkout: {files}"
+    return f"{done}\n{landed.note}" if landed.note else done
+
+
+def discard(ref: str, *, log: bool) -> int:
+    """Throw the run's work away: worktree, snapshot and patch; with `log` its record too."""
     repo, run_dir = _run(ref)
-    if reading.locked(run_dir):
-        raise UsageError(f"run {run_dir.name} is still at work", "interrupt it first")
-    workspace.discard(repo, paths.repository_state(repo.common_dir), run_dir.name)
-    shutil.rmtree(run_dir)
-    sys.stderr.write(f"discarded run {run_dir.name}\n")
+    landing.discard(repo, run_dir)
+    if log:
+        shutil.rmtree(run_dir)
+    elif result := results.read(run_dir):
+        results.write(run_dir, {**result, "discarded": True, "patch": {**result["patch"], "file": ""}})
+    sys.stderr.write(f"discarded run {run_dir.name}{'' if log else '; its log stays, see `pool show`'}\n")
     return 0

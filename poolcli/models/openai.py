@@ -13,7 +13,7 @@ from poolcli.errors import ModelError
 from poolcli.messages import Message
 from poolcli.models import faults
 from poolcli.models.base import ModelInfo, Piece, Reply
-from poolcli.models.connection import Connection, read, within
+from poolcli.models.connection import FACTS_DEADLINE, Connection, read, within
 from poolcli.models.discovery import Catalogue, catalogue, props_window
 from poolcli.models.endpoint import Endpoint, Limits
 from poolcli.models.faults import ContextExceededError
@@ -30,6 +30,8 @@ __all__ = ["ContextExceededError", "Endpoint", "Limits", "OpenAIModel"]
 MAX_REPLY = 64_000_000
 #: Seconds that a stream may still take to end once the server has said why the model stopped.
 CLOSING_DEADLINE = 5.0
+#: Content types of web pages: what a wrong base URL usually answers with.
+PAGES = ("text/html", "application/xhtml+xml")
 #: Bytes of a web page that a message repeats the beginning of.
 MAX_PAGE = 2000
 #: How many names of models a message repeats.
@@ -131,42 +133,51 @@ class OpenAIModel:
             if not assembler.finish:  # what breaks after the last word took nothing with it
                 raise
 
-    async def _data(
+    def _data(self, response: httpx.Response, assembler: Assembler, end: float) -> AsyncGenerator[str, None]:
+        """The JSON texts of a reply, as many as its kind has."""
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "application/json":
+            return self._whole(response, assembler, end)
+        return self._events(response, assembler, end, kind)
+
+    async def _whole(
         self, response: httpx.Response, assembler: Assembler, end: float
     ) -> AsyncGenerator[str, None]:
-        """The data of each event up to `[DONE]`; of a reply that is no stream, its body."""
-        limits = self._endpoint.limits
-        match response.headers.get("content-type", "").partition(";")[0].strip().lower():
-            case "application/json":
-                body = await read(response, MAX_REPLY, min(limits.first, end - time.monotonic()))
-                yield body.decode("utf-8", "replace")
-                if not (assembler.finish or assembler.begun):
-                    said = self._connection.quote(body)
-                    raise ModelError(f"{self._url} sent JSON that is no reply: {said}", faults.DOCTOR)
-                return
-            case "text/html" | "application/xhtml+xml":
-                page = self._connection.quote(await read(response, MAX_PAGE, limits.connect, cut=True))
-                raise ModelError(f"{self._url} sent a web page, no reply: {page}", "is the base URL right?")
-        events, pieces, size = Events(), response.aiter_raw(), 0
-        try:
-            while piece := await self._piece(pieces, assembler, end):
-                size += len(piece)
-                if size > MAX_REPLY:
-                    raise ModelError(f"the reply of {self._url} is larger than {MAX_REPLY // 1_000_000} MB")
-                for text in events.feed(piece):
-                    if text == "[DONE]":
-                        return
-                    yield text
-        except TooLong:
-            raise ModelError(f"{self._url} sent a line of more than {MAX_LINE // 1_000_000} MB") from None
-        for text in events.close():
-            if text == "[DONE]":
-                return
-            yield text
-        if not assembler.finish:
-            raise ModelError(
-                f"the stream of {self._url} ended in the middle of the reply", faults.DOCTOR, retryable=True
-            )
+        """The one text of a reply that is not streamed."""
+        body = await read(response, MAX_REPLY, min(self._endpoint.limits.first, end - time.monotonic()))
+        yield body.decode("utf-8", "replace")
+        if not (assembler.finish or assembler.begun):
+            said = self._connection.quote(body)
+            raise ModelError(f"{self._url} sent JSON that is no reply: {said}", faults.DOCTOR)
+
+    async def _events(
+        self, response: httpx.Response, assembler: Assembler, end: float, kind: str
+    ) -> AsyncGenerator[str, None]:
+        """The data of each event of a stream, up to `[DONE]`."""
+        if kind in PAGES:
+            page = self._connection.quote(await read(response, MAX_PAGE, FACTS_DEADLINE, cut=True))
+            raise ModelError(f"{self._url} sent a web page, no reply: {page}", "is the base URL right?")
+        events, pieces, size, piece = Events(), response.aiter_raw(), 0, b"-"
+        while piece:
+            piece = await self._piece(pieces, assembler, end)
+            size += len(piece)
+            if size > MAX_REPLY:
+                raise ModelError(f"the reply of {self._url} is larger than {MAX_REPLY // 1_000_000} MB")
+            try:
+                texts = events.feed(piece) if piece else events.close()
+            except TooLong:
+                raise ModelError(f"{self._url} sent a line of more than {MAX_LINE // 1_000_000} MB") from None
+            for text in texts:
+                if text == "[DONE]":
+                    return
+                yield text
+        if assembler.finish:
+            return
+        if kind not in ("text/event-stream", "") and not assembler.begun:
+            said = self._connection.quote(kind)
+            raise ModelError(f"{self._url} sent {said}, no event stream", faults.DOCTOR)
+        said = f"the stream of {self._url} ended in the middle of the reply"
+        raise ModelError(said, faults.DOCTOR, retryable=True)
 
     async def _piece(self, pieces: AsyncIterator[bytes], assembler: Assembler, end: float) -> bytes:
         """The next bytes, b'' at the end."""

@@ -100,7 +100,7 @@ _TYPES = {
 
 
 def load(path: Path) -> Script:
-    """The script in a file. Raises ConfigError that names the file, the place in it and what is allowed there."""
+    """The script in a file. Raises ConfigError that names the file, the place and what is allowed there."""
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:

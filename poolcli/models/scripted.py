@@ -257,9 +257,7 @@ def _send(
 
 async def _stream(writer: asyncio.StreamWriter, events: Sequence[bytes], delay: float = 0.0) -> None:
     """Begin a chunked event stream with these events; its end is the caller's."""
-    writer.write(
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     for event in events:
         writer.write(b"%x\r\ndata: %s\n\n\r\n" % (len(event) + 8, event))
         if delay:

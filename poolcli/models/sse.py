@@ -69,9 +69,10 @@ class Events:
             return b"\n".join(data).decode("utf-8", "replace") if data else None
         name, _, value = line.partition(b":")
         if name == b"error" and value.lstrip().startswith(b"{"):
-            name = b"data"  # llama.cpp reports a fault in mid-stream as a field of this name
+            # How llama.cpp has reported a fault in mid-stream: a field of this name, the error alone in it.
+            name, value = b"data", b'{"error":' + value + b"}"
         if name == b"data":
-            self._size += len(value)
+            self._size += len(line)
             if self._size > self._lines.limit:
                 raise TooLong
             self._data.append(value.removeprefix(b" "))

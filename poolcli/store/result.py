@@ -18,25 +18,39 @@ KILLED = "the process ended without recording an end (killed, or the machine sto
 
 
 def write(run_dir: Path, result: Mapping[str, Any]) -> None:
-    """Write the result: whole or not at all. Raises StoreError naming the file."""
-    write_atomically(
-        run_dir / RESULT, json.dumps(result, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
-    )
+    """Write a run's result: whole or not at all. Raises StoreError naming the file."""
+    write_to(run_dir / RESULT, result)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old or the new. Raises StoreError naming the file."""
+def write_to(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result to any place. A file is replaced at once; a pipe or device is written to.
+
+    Raises StoreError naming the file.
+    """
+    content = json.dumps(result, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n"
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+        else:
+            _replace(path, content)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    # Beside the real file, so that a symbolic link stays one.
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            file.write(content + b"\n")
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        raise
 
 
 def read(run_dir: Path) -> dict[str, Any] | None:
@@ -51,7 +65,8 @@ def read(run_dir: Path) -> dict[str, Any] | None:
 def repair(run_dir: Path) -> dict[str, Any] | None:
     """Write the result of a run whose process died before it could. Returns it; None when nothing is to do.
 
-    Costs one `stat` when the result is there. A run that a living process holds is left alone.
+    Costs one `stat` when the result is there. A run that a living process holds, or whose log is damaged, is
+    left alone; so is one that cannot be written to now.
     """
     if (run_dir / RESULT).exists() or not (run_dir / LOG).exists():
         return None
@@ -65,20 +80,19 @@ def repair(run_dir: Path) -> dict[str, Any] | None:
         result = from_log(run_dir)
         write(run_dir, result)
         return result
-    except OSError:
+    except (OSError, StoreError):
         return None
     finally:
         os.close(lock)
 
 
 def repair_all(state: Path) -> list[str]:
-    """Repair every run of a repository's state folder; one line for each. Damaged logs are passed over."""
+    """Repair every run of a repository's state folder; one line for each."""
     lines = []
     with contextlib.suppress(OSError):
         for run_dir in sorted((state / "runs").iterdir()):
-            with contextlib.suppress(StoreError):
-                if result := repair(run_dir):
-                    lines.append(f"run {run_dir.name} had no result; recorded as {result['status']}")
+            if result := repair(run_dir):
+                lines.append(f"run {run_dir.name} had no result; recorded as {result['status']}")
     return lines
 
 
@@ -113,6 +127,7 @@ def from_log(run_dir: Path) -> dict[str, Any]:
             if key in end.data
         }
         result["ended"] = end.t
+        result["patch"] = {"file": str(patch) if patch.exists() else "", **result["patch"]}
     return result
 
 

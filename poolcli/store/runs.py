@@ -31,7 +31,37 @@ class RunInfo:
     seconds: float = 0.0
     exit_code: int | None = None
     model: str = ""
+    #: {files, added, removed, file}, as far as known.
     patch: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> int:
+        """How many files the patch changes."""
+        return int(self.patch.get("files") or 0)
+
+    @property
+    def added(self) -> int:
+        """How many lines the patch adds."""
+        return int(self.patch.get("added") or 0)
+
+    @property
+    def removed(self) -> int:
+        """How many lines the patch removes."""
+        return int(self.patch.get("removed") or 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as `pool log --json` prints it."""
+        return {
+            "run": self.id,
+            "status": self.status,
+            "task": self.task,
+            "started": self.started,
+            "seconds": self.seconds,
+            "exit_code": self.exit_code,
+            "model": self.model,
+            "patch": dict(self.patch),
+            "dir": str(self.dir),
+        }
 
 
 def new_run_id() -> str:

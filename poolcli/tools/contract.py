@@ -136,7 +136,7 @@ def check(contract: Contract, args: Mapping[str, Any]) -> dict[str, Any]:
         raise ToolError(f"{contract.name} has no parameter {_names(unknown)}; {_takes(contract)}")
     given = {name: value for name, value in args.items() if value is not None}
     if missing := [param.name for param in contract.params if param.required and param.name not in given]:
-        raise ToolError(f"{_names(missing)} is missing; {_takes(contract)}")
+        raise ToolError(f"missing {_names(missing)}; {_takes(contract)}")
     return {p.name: _value(contract.name, p, given[p.name]) for p in contract.params if p.name in given}
 
 

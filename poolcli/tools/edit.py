@@ -81,7 +81,8 @@ def _spans(text: str, old: str) -> Iterator[tuple[int, int]]:
         at = 0
         while match := pattern.search(text, at):
             yield match.span()
-            at = match.start() + 1
+            # Past the first character, and CRLF is one: else its LF alone would count once more.
+            at = match.start() + (2 if text.startswith("\r\n", match.start()) else 1)
         return
     at = text.find(old)
     while at >= 0:

@@ -24,7 +24,7 @@ class Tool:
 
     contract: Contract
 
-    async def run(self, ctx: Ctx, **args: str | int | float | bool) -> Output:
+    async def run(self, ctx: Ctx, /, **args: str | int | float | bool) -> Output:
         """Run a call with checked arguments. The result is never longer than the contract's limit.
 
         Raises ToolError when the tool could not do what was asked.

@@ -36,6 +36,8 @@ def label(name: str) -> str:
 
 def subject(name: str, title: str) -> str:
     """A call's title without the verb that its label says already."""
+    if name in _LABELS:
+        return ""  # such a label says it all
     shown = line(title)
     first, _, rest = shown.partition(" ")
     return rest.strip() if first.lower() in (name, label(name)) or first in ("Run", "$") else shown

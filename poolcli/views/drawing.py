@@ -43,7 +43,7 @@ MARGIN = "  "
 LABEL = 6  # `search`, the longest common label
 QUOTE = "    │ "
 WIDEST = 110  # longer lines are hard to read, on however wide a terminal
-NARROWEST = 20
+NARROWEST = 32  # below that the terminal's own wrapping does as well
 
 
 class Pen:
@@ -128,7 +128,7 @@ class Pen:
 
     def _hanging(self, lead: Text, words: Text) -> list[Text]:
         """Words wrapped behind a lead; further rows are indented as far."""
-        room = max(NARROWEST // 2, self.width - lead.cell_len)
+        room = max(4, self.width - lead.cell_len)
         indent = Text(" " * lead.cell_len)
         rows = words.wrap(self._console, room, overflow="fold") if words.plain else [words]
         return [_joined(lead if i == 0 else indent, row) for i, row in enumerate(rows)]
@@ -157,7 +157,7 @@ class Pen:
         room = self.width - row.cell_len - 2 - sum(fact.cell_len + 2 for fact in facts)
         if step.subject:
             # The facts say how it went: the subject gives way first.
-            row.append("  " + _short(step.subject, max(room, NARROWEST // 2)))
+            row.append("  " + _short(step.subject, max(room, 10)))
         for fact in facts:
             row.append("  ").append_text(fact)
         return self._clip(row)

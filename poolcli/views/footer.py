@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import TextIO
+
+from poolcli.views.output import size
 
 #: Draws the rows for (columns, rows) of the terminal; each row is narrower than the terminal.
 Draw = Callable[[int, int], Sequence[str]]
@@ -61,18 +62,9 @@ class Footer:
             if not self._shown:
                 self._write(text)
                 return
-            rows = list(self._draw(*self.size()))
+            rows = list(self._draw(*size(self._stream)))
             lines = "".join("\x1b[K" + line for line in text.splitlines(keepends=True))
             self._write(self._home() + lines + self._paint(rows))
-
-    def size(self) -> tuple[int, int]:
-        """Columns and rows of the terminal now."""
-        try:
-            columns, rows = os.get_terminal_size(self._stream.fileno())
-        except (OSError, ValueError):
-            return 80, 24
-        # A terminal that does not know its size says 0.
-        return columns or 80, rows or 24
 
     def _keep_painting(self) -> None:
         with contextlib.suppress(
@@ -80,7 +72,7 @@ class Footer:
         ):  # the terminal is gone; the next write of a view says so
             while not self._stop.wait(PERIOD):
                 with self._lock:
-                    rows = list(self._draw(*self.size()))
+                    rows = list(self._draw(*size(self._stream)))
                     if rows != self._shown and not self._stop.is_set():
                         hide = "" if self._shown else "\x1b[?25l"
                         self._write(hide + self._home() + self._paint(rows))
@@ -89,7 +81,7 @@ class Footer:
         """Moves to where the rows begin. A terminal made narrower has broken each into several."""
         if not self._shown:
             return "\r"
-        columns, _ = self.size()
+        columns, _ = size(self._stream)
         up = sum(max(1, -(-self._measure(_STYLE.sub("", row)) // columns)) for row in self._shown) - 1
         return f"\r\x1b[{up}A" if up else "\r"
 

@@ -1,7 +1,8 @@
-"""Writing text to a stream that may not know every character."""
+"""What a stream can take: its characters and its size."""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TextIO
 
@@ -34,3 +35,13 @@ def fit(text: str, stream: TextIO) -> str:
     """Clean text with what the stream cannot encode replaced: our signs by ASCII, the rest by `\\x..`."""
     encoding = stream.encoding
     return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def size(stream: TextIO) -> tuple[int, int]:
+    """Columns and rows of the terminal behind a stream, now; 80 by 24 where there is none."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return 80, 24
+    # A terminal that does not know its size says 0.
+    return columns or 80, rows or 24

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from poolcli.events import LIVE, Event
 from poolcli.views.blocks import Block, Quote, gap
-from poolcli.views.output import fit, is_unicode
+from poolcli.views.output import fit, is_unicode, size
 from poolcli.views.status import SPINNER, SPINNER_ASCII, Status
 from poolcli.views.wording import Wording
 
@@ -113,7 +113,7 @@ class TerminalView:
         from poolcli.views.drawing import Pen
 
         console = self._make_console()
-        return Pen(console, width or self._width or console.width)
+        return Pen(console, width or self._width or size(self._stream)[0])
 
     def _make_console(self) -> Console:
         if self._console is None:

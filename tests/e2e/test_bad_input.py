@@ -20,7 +20,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
 
 def test_not_a_repository(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
-    refused(pool.do("x", cwd=tmp_path / "plain"), 2, "not a git repository", "git init")
+    refused(pool.do("x", cwd=tmp_path / "plain"), 2, "not in a git repository", "git init")
 
 
 def test_unborn_head(pool: Pool, tmp_path: Path) -> None:
@@ -39,7 +39,8 @@ def test_bare_repository(pool: Pool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["show", "diff", "apply", "discard", "resume"])
 def test_unknown_run(pool: Pool, command: str) -> None:
-    refused(pool(command, "nope"), 2, "nope")
+    assert pool.do("fix it").returncode == 0
+    refused(pool(command, "nope"), 2, "nope", "pool log")
 
 
 def test_no_runs_yet(pool: Pool) -> None:

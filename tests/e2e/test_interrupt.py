@@ -42,7 +42,7 @@ SLEEPY = (
 
 def start_sleeping(pool: Pool) -> subprocess.Popen[str]:
     process = pool.start("do", "fix it", "--json", "--model", pool.scripted(*SLEEPY))
-    wait_for(lambda: pool.runs() and "sleep 300" in (pool.runs()[-1] / "events.jsonl").read_text().split("tool.started")[-1])
+    wait_for(lambda: any("tool.started" in p.read_text() for p in pool.state.glob("*/runs/*/events.jsonl")))
     wait_for(lambda: len(marked(pool.runs()[-1].name)) >= 2)
     return process
 

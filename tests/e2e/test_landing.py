@@ -16,6 +16,8 @@ def test_apply_lands_the_patch_and_nothing_else(pool: Pool) -> None:
 
 
 def test_apply_to_a_branch_leaves_the_checkout(pool: Pool) -> None:
+    git(pool.repo, "config", "user.name", "me")
+    git(pool.repo, "config", "user.email", "me@localhost")
     pool.do("fix it")
     before = snapshot(pool.repo)
     assert pool("apply", "--branch", "fix/add").returncode == 0
@@ -66,9 +68,12 @@ def test_diff_names_runs_and_discard_removes_them(pool: Pool) -> None:
     run = pool.runs()[-1].name
     assert "a + b" in pool("diff", run).stdout
     assert pool("discard", run).returncode == 0
-    assert pool.runs() == []
-    assert pool("diff", run).returncode == 2
+    gone = pool("diff", run)
+    assert gone.returncode == 2 and "discarded" in gone.stderr
+    assert pool("show", run).returncode == 0
     assert git(pool.repo, "for-each-ref", "refs/pool").strip() == ""
+    assert pool("discard", run, "--log").returncode == 0
+    assert pool.runs() == []
 
 
 def test_hooks_of_the_user_do_not_run(pool: Pool) -> None:

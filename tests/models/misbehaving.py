@@ -16,7 +16,14 @@ SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 def answer(status: int, body: bytes | dict, kind: str = "application/json", *headers: str) -> bytes:
     """A whole reply with a length."""
     content = json.dumps(body).encode() if isinstance(body, dict) else body
-    lines = [f"HTTP/1.1 {status} X", f"Content-Type: {kind}", f"Content-Length: {len(content)}", *headers, "", ""]
+    lines = [
+        f"HTTP/1.1 {status} X",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(content)}",
+        *headers,
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode() + content
 
 
@@ -89,7 +96,9 @@ async def misbehaving(*plays: Play) -> AsyncIterator[Misbehaving]:
         tasks.add(task)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            sizes = [line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length")]
+            sizes = [
+                line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length")
+            ]
             seen.heads.append(head)
             seen.bodies.append(await reader.readexactly(int(sizes[0])) if sizes else b"")
             play = left.pop(0) if len(left) > 1 else left[0]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import pytest
@@ -91,7 +90,7 @@ def test_a_message_is_encoded_once() -> None:
         messages += [Message("assistant", (call,)), Message("tool", (Result(call.id, "read", "x"),))]
         wire.body("m", messages)
     body = wire.body("m", messages)
-    assert encodings == (0 if sys.implementation.name != "cpython" else encodings) <= 100
+    assert encodings == 50
     assert len(json.loads(body)["messages"]) == 102
 
 
@@ -107,8 +106,18 @@ def test_broken_arguments_are_never_sent_back() -> None:
 
 
 def test_reasoning_goes_back_under_its_name() -> None:
-    parts = (Think("a", {"field": "reasoning_content"}), Think("b", {"field": "reasoning_content"}), Text("c"))
-    messages = [user("u"), Message("assistant", parts), user("v"), Message("assistant", (Think("x"),)), user("w")]
+    parts = (
+        Think("a", {"field": "reasoning_content"}),
+        Think("b", {"field": "reasoning_content"}),
+        Text("c"),
+    )
+    messages = [
+        user("u"),
+        Message("assistant", parts),
+        user("v"),
+        Message("assistant", (Think("x"),)),
+        user("w"),
+    ]
     sent = json.loads(Wire(CONSTANTS, TOOLS).body("m", messages))["messages"]
     assert sent[1] == {"role": "assistant", "content": "c", "reasoning_content": "ab"}
     assert sent[3] == {"role": "assistant", "content": ""}
@@ -130,7 +139,9 @@ def test_the_body_is_head_then_tools_then_messages() -> None:
 def test_a_shorter_conversation_starts_anew() -> None:
     wire = Wire(CONSTANTS, TOOLS)
     wire.body("m", [system("s"), user("a"), Message("assistant", (Text("b"),)), user("c")])
-    assert wire.body("m", [system("s"), user("d")]) == Wire(CONSTANTS, TOOLS).body("m", [system("s"), user("d")])
+    assert wire.body("m", [system("s"), user("d")]) == Wire(CONSTANTS, TOOLS).body(
+        "m", [system("s"), user("d")]
+    )
 
 
 def test_lone_surrogates_do_not_break_a_request() -> None:
@@ -151,7 +162,13 @@ RESULT = Message("tool", (Result("c1", "read", "x"),))
         [user("u"), RESULT],
         [user("u"), Message("assistant", (Call("c", "a", {}), Call("c", "a", {})))],
     ],
-    ids=["no result", "user before the result", "two results", "a result without a call", "two calls, one id"],
+    ids=[
+        "no result",
+        "user before the result",
+        "two results",
+        "a result without a call",
+        "two calls, one id",
+    ],
 )
 def test_a_call_has_exactly_one_result(messages: list[Message]) -> None:
     with pytest.raises(AssertionError):

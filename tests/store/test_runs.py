@@ -55,6 +55,8 @@ def test_listing_tells_how_each_stands(tmp_path):
     )
     living.close()
     assert runs(tmp_path / "nowhere") == []
+    assert (listed[-1].files, listed[-1].added) == (1, 0)
+    assert json.loads(json.dumps(listed[-1].to_json()))["run"] == "20260101-000001-aaaa"
 
 
 def test_a_run_whose_last_record_is_long_or_torn_is_listed(tmp_path):
@@ -89,6 +91,16 @@ def test_a_result_is_whole_or_not_there(tmp_path):
     assert result.read(tmp_path) is None
     with pytest.raises(StoreError, match=re.escape(str(tmp_path / "none" / "result.json"))):
         result.write(tmp_path / "none", {})
+
+
+def test_a_result_goes_to_any_place(tmp_path):
+    (tmp_path / "link").symlink_to("real")
+    result.write_to(tmp_path / "link", {"a": 1})
+    assert (tmp_path / "link").is_symlink() and json.loads((tmp_path / "real").read_text()) == {"a": 1}
+    result.write_to(Path("/dev/null"), {"a": 1})
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(StoreError, match="/dev/full"):
+        result.write_to(Path("/dev/full"), {"a": 1})
 
 
 def test_a_killed_run_gets_its_result(tmp_path):

@@ -1,5 +1,6 @@
 """Demonstrations: what the expert does works with pool's own tools and ends green."""
 
+from itertools import pairwise
 from random import Random
 
 from training.episodes import demonstrate, snippet
@@ -27,7 +28,7 @@ def calls(messages, *, trained):
 
 def test_every_call_has_one_result_and_roles_alternate():
     for messages in demonstrations(1, 40):
-        for message, following in zip(messages, messages[1:], strict=False):
+        for message, following in pairwise(messages):
             expected = (
                 "assistant"
                 if message["role"] != "assistant"

@@ -32,6 +32,10 @@ def tool(name="read", title="Read a.py", **data):
     } | data
 
 
+EXIT = {"type": "exit", "code": None, "timed_out": False}
+DIFF = {"type": "diff", "path": "a.py", "diff": "--- a\n+++ b\n@@ -1 +1 @@\n-x\n+y\n+z\n"}
+
+
 def words(step):
     facts = [" ".join(text for text, _ in fact) for fact in step.facts]
     return "  ".join(filter(None, [step.label, step.subject, *facts]))
@@ -47,11 +51,12 @@ def test_every_type_is_readable_without_any_field(type):
     [
         (tool(), "read  a.py"),
         (tool("read", "a.py"), "read  a.py"),
-        (tool("shell", "ls -la", ok=False, show=[{"type": "exit", "code": 1}], seconds=0.31), "shell  ls -la  exit 1  0.3s"),
-        (tool("shell", "sleep 9", ok=False, show=[{"type": "exit", "code": None, "timed_out": True}]), "shell  sleep 9  timed out"),
+        (tool("shell", "ls", ok=False, show=[EXIT | {"code": 1}], seconds=0.31), "shell  ls  exit 1  0.3s"),
+        (tool("shell", "cat", ok=False, show=[EXIT | {"timed_out": True}]), "shell  cat  timed out"),
         (tool("shell", "x", ok=False, show=[{"type": "exit", "code": -9}]), "shell  x  signal 9"),
         (tool("shell", "a\nb", show=[{"type": "exit", "code": 0}]), "shell  a ↵ b"),
-        (tool("edit", "Edit a.py", show=[{"type": "diff", "path": "a.py", "diff": "--- a\n+++ b\n@@ -1 +1 @@\n-x\n+y\n+z\n"}]), "edit  a.py  +2 −1"),
+        (tool("run_tests", "Run the checks", ok=False), "tests"),
+        (tool("edit", "Edit a.py", show=[DIFF]), "edit  a.py  +2 −1"),
         (tool("read", "read", ok=False, why="invalid"), "read  not a valid call"),
         (tool("list", "List src", show=[{"type": "text", "text": "12 files"}]), "list  src  12 files"),
         (tool("\x1b[31mevil", "\x1b]0;x\x07y"), "evil  y"),
@@ -152,7 +157,7 @@ def test_thought_is_shortened_and_words_are_not():
     long = "\n".join(f"line {n} of a long thought" for n in range(30))
     parts = [{"type": "think", "text": long}, {"type": "text", "text": long}, {"type": "call", "id": "c"}]
     thought, prose = say(("model.replied", {"message": {"role": "assistant", "parts": parts}}))
-    assert isinstance(thought, Thought) and thought.text.startswith("line 0") and thought.more == 21
+    assert isinstance(thought, Thought) and thought.text.startswith("line 0") and thought.more == 22
     assert prose == Prose(long)
     verbose, _ = say(("model.replied", {"message": {"parts": parts}}), verbose=True)
     assert verbose == Thought(long)

@@ -1,0 +1,81 @@
+"""What commands see of the user's environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from poolcli.errors import RefusedError
+from poolcli.sandbox import Sandbox, command_environment, default, wrap
+
+USER = {
+    "HOME": "/home/ada",
+    "PATH": "/usr/bin",
+    "USER": "ada",
+    "LANG": "de_DE.UTF-8",
+    "TZ": "UTC",
+    "CUDA_HOME": "/cuda",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OPENAI_API_KEY",
+        "POOL_API_KEY",
+        "POOL_MODEL",
+        "GITHUB_TOKEN",
+        "MY_SECRET",
+        "DB_PASSWORD",
+        "db_passwd",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "SSH_AUTH_SOCK",
+        "GIT_DIR",
+        "GIT_CONFIG_COUNT",
+        "AWS_PROFILE",
+        "BASH_ENV",
+        "BASH_FUNC_ls%%",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "FORCE_COLOR",
+        "LC_ALL",
+    ],
+)
+def test_withheld(name: str) -> None:
+    assert name not in command_environment({**USER, name: "value"}, run_id="r")
+
+
+def test_a_password_in_a_url_is_withheld_whatever_its_name() -> None:
+    base = {
+        "DATABASE": "postgres://ada:hunter2@db/x",
+        "SITE": "https://example.org/a:b@c",
+        "PROXY": "http://proxy:80",
+    }
+    seen = command_environment(base, run_id="r")
+    assert "DATABASE" not in seen and {"SITE", "PROXY"} <= set(seen)
+
+
+def test_the_rest_is_kept_and_nothing_can_ask_or_page() -> None:
+    seen = command_environment({**USER, "PAGER": "less", "TOKENIZERS_PARALLELISM": "false"}, run_id="run-7")
+    assert {name: seen[name] for name in ("HOME", "PATH", "USER", "TZ", "CUDA_HOME")} == {
+        name: USER[name] for name in ("HOME", "PATH", "USER", "TZ", "CUDA_HOME")
+    }
+    assert seen["TOKENIZERS_PARALLELISM"] == "false"
+    assert seen["PAGER"] == seen["GIT_PAGER"] == "cat"
+    assert seen["GIT_TERMINAL_PROMPT"] == "0" and seen["TERM"] == "dumb" and seen["LANG"] == "C.UTF-8"
+    assert seen["POOL_RUN"] == "run-7"
+
+
+def test_extra_wins_but_not_over_the_mark() -> None:
+    seen = command_environment(USER, run_id="r", extra={"PATH": "/venv/bin", "POOL_RUN": "other"})
+    assert seen["PATH"] == "/venv/bin" and seen["POOL_RUN"] == "r"
+
+
+def test_without_a_sandbox_the_command_is_what_it_was() -> None:
+    assert wrap(default(), ["/bin/sh", "-c", "x"], root=Path("/w")) == ["/bin/sh", "-c", "x"]
+    assert default().name == "none" and default().note
+
+
+def test_an_unknown_sandbox_never_runs_unconfined() -> None:
+    with pytest.raises(RefusedError):
+        wrap(Sandbox("bubblewrap", ""), ["true"], root=Path("/w"))
