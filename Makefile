@@ -20,10 +20,10 @@ check: $(VENV)/.dev           ## style, types, import layers, generated pages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python docs/generate.py --check
 
 docs: $(VENV)/.dev            ## write the generated pages again
-	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev           ## CPU, memory and tokens as ratios to a floor measured in the same run
 	$(BIN)/python -m benchmarks.harness

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from poolcli.commands.config import document
 from poolcli.events import CATALOGUE, LOG_VERSION, EventType
 
 HERE = Path(__file__).resolve().parent
@@ -100,7 +101,12 @@ def _anchor(name: str) -> str:
     return name.replace(".", "")
 
 
-PAGES: dict[str, Callable[[], str]] = {"events.md": events_page}
+def configuration_page() -> str:
+    """docs/configuration.md: prose with a table of the options inside."""
+    return document((HERE / "configuration.md").read_text(encoding="utf-8"))
+
+
+PAGES: dict[str, Callable[[], str]] = {"events.md": events_page, "configuration.md": configuration_page}
 
 
 def main() -> int:

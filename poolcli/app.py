@@ -44,6 +44,10 @@ UNKNOWN_OUTCOME = (
 NOT_RUN = "pool was stopped before this call ran; make it again if it is still needed."
 
 
+#: Makes the views when the run is about to begin: what fails before has nothing to show.
+Views = Callable[[], Sequence[View]]
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """What was asked, text that came with it through a pipe, and the folder it was asked in."""
@@ -79,7 +83,7 @@ class Session:
         self.trace.close()
 
 
-async def begin(task: Task, config: Config, repo: Repository, views: Callable[[], Sequence[View]]) -> Session:
+async def begin(task: Task, config: Config, repo: Repository, views: Views) -> Session:
     """A new run: worktree, model, baseline checks and the first message. Raises PoolError; leaves nothing then."""
     state = paths.private_dir(paths.repository_state(repo.common_dir))
     swept = [line for line in (landing.recover(repo, state), *workspace.collect(repo, state)) if line]
@@ -91,7 +95,9 @@ async def begin(task: Task, config: Config, repo: Repository, views: Callable[[]
     space: Workspace | None = None
     try:
         trace = Trace.create(run_dir, run_id)
-        model = await open_model(config, [contracts.schema(tool.contract) for tool in tools.values()], run_dir)
+        model = await open_model(
+            config, [contracts.schema(tool.contract) for tool in tools.values()], run_dir
+        )
         space = workspace.create(repo, run_id=run_id, state=state, sandbox=sandbox.default())
         run = Run(run_id, run_dir, trace, _budget(config), list(views()))
         checks = find_checks(config, space, repo)
@@ -139,7 +145,7 @@ async def open_turn(session: Session, task: Task) -> None:
     run.emit("turn.started", text=text)
 
 
-async def again(run_dir: Path, config: Config, repo: Repository, views: Callable[[], Sequence[View]]) -> Session:
+async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -> Session:
     """Take a run up where its log ends. Calls without a result get the result "unknown", never a second run.
 
     Raises UsageError for a run that never got as far as its first message, StoreError for one that is running.
@@ -149,7 +155,6 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Callable
     if first is None:
         raise UsageError(f"run {run_dir.name} ended before it began", "start it again with `pool do`")
     trace = Trace.reopen(run_dir)
-    (run_dir / results.RESULT).unlink(missing_ok=True)  # it is of the earlier end, and would outlive a kill
     try:
         space = workspace.reopen(
             repo,
@@ -166,11 +171,16 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Callable
     run = Run(run_dir.name, run_dir, trace, _budget(config), [])
     run.replay(events)
     run.views = list(views())
+    for view in run.views:
+        for event in events:
+            view.recall(event)
     recorded = first.data["checks"]
     checks = Checks(**recorded) if recorded["command"] else None
     unchecked = bool(first.data.get("unchecked"))
     session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=unchecked)
     run.emit("run.resumed", version=__version__, model=_model_data(model))
+    for line in config.notices:
+        run.notice(line, level="warning", code="configuration")
     _answer_open_calls(run)
     return session
 
@@ -182,7 +192,9 @@ async def go_on(session: Session, message: str | None) -> None:
     """
     run, messages = session.run, session.run.projection.messages
     if len(messages) < 2:
-        raise UsageError(f"run {run.id} was stopped before its first message", "start it again with `pool do`")
+        raise UsageError(
+            f"run {run.id} was stopped before its first message", "start it again with `pool do`"
+        )
     if message:
         run.emit("turn.started", text=message)
     elif run.events[-2].type == "run.ended" and messages[-1].role == "assistant":
@@ -243,7 +255,9 @@ def _assemble(
 
     def evidence(report: Report) -> str:
         assert checks is not None
-        return round_message(checks, report, baseline_ok=bool(judge.baseline and judge.baseline.status == "passed"))
+        return round_message(
+            checks, report, baseline_ok=bool(judge.baseline and judge.baseline.status == "passed")
+        )
 
     parts = Parts(run, model, gate, judge, evidence, config.max_reply, unchecked)
     return Session(run, repo, space, model, trace, judge, parts, ctx)

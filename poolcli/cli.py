@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -28,45 +28,71 @@ config_app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 
-RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help="Run id, a part of it, or `last`.", show_default=False)]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="[RUN]", help="Run id, a part of it, or `last`.", show_default=False)
+]
 Model = Annotated[
-    Optional[str],
-    typer.Option("--model", "-m", help="Model name at the server; or `demo`, `scripted:FILE`, a .gguf file.", show_default=False),
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model name at the server; or `demo`, `scripted:FILE`, a .gguf file.",
+        show_default=False,
+    ),
 ]
 BaseUrl = Annotated[
-    Optional[str],
-    typer.Option("--base-url", help="OpenAI-compatible server, e.g. http://127.0.0.1:8080/v1.", show_default=False),
+    str | None,
+    typer.Option(
+        "--base-url", help="OpenAI-compatible server, e.g. http://127.0.0.1:8080/v1.", show_default=False
+    ),
 ]
 Test = Annotated[
-    Optional[str],
-    typer.Option("--test", "-t", metavar="CMD", help="The checks: a command that must exit 0.", show_default=False),
+    str | None,
+    typer.Option(
+        "--test", "-t", metavar="CMD", help="The checks: a command that must exit 0.", show_default=False
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="The event log on stdout, one JSON line per event, and nothing else.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="The event log on stdout, one JSON line per event, and nothing else.")
+]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain text: no colours, no status line.")]
 MaxTurns = Annotated[
-    Optional[int], typer.Option("--max-turns", min=0, help="At most N requests to the model (0: no limit).", show_default="50")
+    int | None,
+    typer.Option(
+        "--max-turns", min=0, help="At most N requests to the model (0: no limit).", show_default="50"
+    ),
 ]
 MaxTokens = Annotated[
-    Optional[int],
-    typer.Option("--max-tokens", min=0, help="At most N tokens, prompts and replies together.", show_default="no limit"),
+    int | None,
+    typer.Option(
+        "--max-tokens", min=0, help="At most N tokens, prompts and replies together.", show_default="no limit"
+    ),
 ]
 MaxRounds = Annotated[
-    Optional[int],
-    typer.Option("--max-rounds", min=0, help="At most N runs of the checks after the model says it is done.", show_default="5"),
+    int | None,
+    typer.Option(
+        "--max-rounds",
+        min=0,
+        help="At most N runs of the checks after the model says it is done.",
+        show_default="5",
+    ),
 ]
 Timeout = Annotated[
-    Optional[float], typer.Option("--timeout", min=0, help="Seconds for the whole run.", show_default="no limit")
+    float | None,
+    typer.Option("--timeout", min=0, help="Seconds for the whole run.", show_default="no limit"),
 ]
 ChecksTimeout = Annotated[
-    Optional[float],
+    float | None,
     typer.Option("--checks-timeout", min=0, help="Seconds for one run of the checks.", show_default="600"),
 ]
 Temperature = Annotated[
-    Optional[float], typer.Option("--temperature", min=0, help="Sampling temperature.", show_default="the server's")
+    float | None,
+    typer.Option("--temperature", min=0, help="Sampling temperature.", show_default="the server's"),
 ]
-Seed = Annotated[Optional[int], typer.Option("--seed", help="Sampling seed.", show_default="none")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Sampling seed.", show_default="none")]
 ResultFile = Annotated[
-    Optional[Path], typer.Option("--result", metavar="FILE", help="Write result.json here too.", show_default=False)
+    Path | None,
+    typer.Option("--result", metavar="FILE", help="Write result.json here too.", show_default=False),
 ]
 Apply = Annotated[bool, typer.Option("--apply", help="Land the change in your checkout when it is verified.")]
 Patch = Annotated[bool, typer.Option("--patch", help="Print the patch on stdout, everything else on stderr.")]
@@ -84,13 +110,19 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command("do")
 def do(
     task: Annotated[
-        Optional[str], typer.Argument(metavar="[TASK]", help="What to do, in a sentence; `-` reads it from stdin.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[TASK]", help="What to do, in a sentence; `-` reads it from stdin.", show_default=False
+        ),
     ] = None,
     file: Annotated[
-        Optional[Path], typer.Option("--file", "-f", metavar="FILE", help="Read the task from a file.", show_default=False)
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="Read the task from a file.", show_default=False),
     ] = None,
     test: Test = None,
-    no_checks: Annotated[bool, typer.Option("--no-checks", help="It is fine that nothing verifies the result.")] = False,
+    no_checks: Annotated[
+        bool, typer.Option("--no-checks", help="It is fine that nothing verifies the result.")
+    ] = False,
     model: Model = None,
     base_url: BaseUrl = None,
     apply: Apply = False,
@@ -133,7 +165,8 @@ def do(
 def resume(
     run: RunArgument = "last",
     message: Annotated[
-        Optional[str], typer.Option("--message", "-M", help="Say this to the model before it goes on.", show_default=False)
+        str | None,
+        typer.Option("--message", "-M", help="Say this to the model before it goes on.", show_default=False),
     ] = None,
     model: Model = None,
     base_url: BaseUrl = None,
@@ -180,11 +213,19 @@ def diff(run: RunArgument = "last") -> None:
 def apply_(
     run: RunArgument = "last",
     branch: Annotated[
-        Optional[str], typer.Option("--branch", metavar="NAME", help="Make this branch instead; the checkout stays.", show_default=False)
+        str | None,
+        typer.Option(
+            "--branch",
+            metavar="NAME",
+            help="Make this branch instead; the checkout stays.",
+            show_default=False,
+        ),
     ] = None,
-    commit: Annotated[bool, typer.Option("--commit", help="Commit the change on the current branch.")] = False,
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Commit the change on the current branch.")
+    ] = False,
     message: Annotated[
-        Optional[str], typer.Option("--message", help="Commit message.", show_default="the task")
+        str | None, typer.Option("--message", help="Commit message.", show_default="the task")
     ] = None,
 ) -> None:
     """Land a run's patch in your checkout: all of it or nothing."""

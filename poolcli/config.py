@@ -361,7 +361,7 @@ def _project_only(layer: Layer) -> Layer:
 # Values
 
 
-def checked(option: Option, value: object, where: str) -> Any:  # noqa: ANN401 (as the option's kind says)
+def checked(option: Option, value: object, where: str) -> Any:
     """The value as Config holds it. Raises ConfigError naming `where`, the option and what is allowed."""
     result = _converted(option, value)
     if result is None or (option.minimum is not None and result < option.minimum):
@@ -370,7 +370,7 @@ def checked(option: Option, value: object, where: str) -> Any:  # noqa: ANN401 (
     return result
 
 
-def _converted(option: Option, value: object) -> Any:  # noqa: ANN401
+def _converted(option: Option, value: object) -> Any:
     """The value as the option's kind has it; None when it is of another kind. `True` is no number here."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match option.kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from poolcli import __version__, process
@@ -37,7 +38,13 @@ async def conduct(session: Session, opening: Any = None) -> dict[str, Any]:
     """
     task = asyncio.current_task()
     assert task is not None
-    interrupts = Interrupts(task, at_once=lambda: process.kill_marked(session.run.id))
+
+    def at_once() -> None:
+        process.kill_marked(session.run.id)
+        for view in session.run.views:
+            view.close()  # gives the cursor back
+
+    interrupts = Interrupts(task, at_once=at_once)
     with interrupts:
         try:
             async with asyncio.timeout(session.run.budget.seconds or None):
@@ -156,7 +163,7 @@ def verdict(events: list[Event], command: str) -> dict[str, Any]:
     }
 
 
-def _brief(data: dict[str, Any] | None) -> dict[str, Any] | None:
+def _brief(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if data is None else {key: data[key] for key in ("status", "exit_code", "counts", "seconds")}
 
 
@@ -164,8 +171,8 @@ def patch_statistics(patch: bytes) -> dict[str, int]:
     """Files, added and removed lines of a git patch; binary files count as files."""
     if not patch:
         return {"files": 0, "added": 0, "removed": 0}
-    from unidiff import PatchSet
     from unidiff.errors import UnidiffParseError
+    from unidiff.patch import PatchSet
 
     text = patch.decode("utf-8", "replace")
     files = text.count("\ndiff --git ") + text.startswith("diff --git ")

@@ -72,7 +72,9 @@ class ModelError(PoolError):
 
     exit_code = Exit.MODEL
 
-    def __init__(self, message: str, hint: str = "", *, retryable: bool = False, retry_after: float = 0.0) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, retryable: bool = False, retry_after: float = 0.0
+    ) -> None:
         super().__init__(message, hint)
         self.retryable = retryable
         #: Seconds the server asked us to wait (its Retry-After), 0 when it did not say.

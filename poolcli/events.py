@@ -63,14 +63,14 @@ CATALOGUE: dict[str, EventType] = {
         "The run goes on in another process after it ended or was killed.",
         {"version": "pool's version", "model": "as in run.started"},
     ),
-    "turn.started": EventType("A user message begins a turn.", {"text": "the message, as the model reads it"}),
+    "turn.started": EventType(
+        "A user message begins a turn.", {"text": "the message, as the model reads it"}
+    ),
     "steered": EventType(
         "A message was put to the model in the middle of a turn.",
         {"text": "the message, as the model reads it", "source": "user | harness"},
     ),
-    "delta": EventType(
-        "A piece of the reply.", {"kind": "text | think", "text": "the piece"}, live=True
-    ),
+    "delta": EventType("A piece of the reply.", {"kind": "text | think", "text": "the piece"}, live=True),
     "model.replied": EventType(
         "A whole reply of the model.",
         {
@@ -91,7 +91,9 @@ CATALOGUE: dict[str, EventType] = {
             "args": "the arguments after checking",
         },
     ),
-    "tool.output": EventType("Output of a running tool.", {"id": "the call's id", "text": "piece"}, live=True),
+    "tool.output": EventType(
+        "Output of a running tool.", {"id": "the call's id", "text": "piece"}, live=True
+    ),
     "asked": EventType("A question was put to the person.", {"id": "question", "text": "what was asked"}),
     "answered": EventType("The answer to a question.", {"id": "question", "text": "the answer"}),
     "tool.done": EventType(
@@ -131,7 +133,9 @@ CATALOGUE: dict[str, EventType] = {
             "tree": "git tree the checks ran on",
         },
     ),
-    "attempt.started": EventType("One of several attempts began.", {"attempt": "number", "run": "its run id"}),
+    "attempt.started": EventType(
+        "One of several attempts began.", {"attempt": "number", "run": "its run id"}
+    ),
     "attempt.done": EventType("One of several attempts ended.", {"attempt": "number", "run": "its run id"}),
     "chosen": EventType("An attempt was chosen.", {"attempt": "number", "why": "one line"}),
     "turn.done": EventType("The turn is over.", {"reason": "verified | not_verified | gave_up | budget | …"}),

@@ -65,16 +65,25 @@ class Gate:
             self._interrupted(pending)
             raise
         if self._repeats >= REPEATS_END:
-            raise Repeating(f"the model made the same call {self._repeats} times in a row: {pending[-1].title}")
+            raise Repeating(
+                f"the model made the same call {self._repeats} times in a row: {pending[-1].title}"
+            )
 
     def _check(self, call: Call) -> _Checked:
         tool = self._tools.get(call.name)
         if tool is None:
             names = ", ".join(self._tools)
-            return _Checked(call, call.name, refusal=f"error: there is no tool `{call.name}`; there are: {names}", why="invalid")
+            return _Checked(
+                call,
+                call.name,
+                refusal=f"error: there is no tool `{call.name}`; there are: {names}",
+                why="invalid",
+            )
         contract = tool.contract
         if call.args is None:
-            text = "error: the arguments are not a JSON object (cut off, or wrongly quoted); make the call again"
+            text = (
+                "error: the arguments are not a JSON object (cut off, or wrongly quoted); make the call again"
+            )
             return _Checked(call, contract.name, contract.kind, refusal=text, why="invalid")
         try:
             args = contracts.check(contract, call.args)
@@ -124,7 +133,10 @@ class Gate:
         except ToolError as error:
             output, why = Output(f"error: {error}", ok=False), ""
         except Exception as error:  # a broken tool is the model's next observation, not the end of the run
-            output, why = Output(f"error: the tool failed: {type(error).__name__}: {error}", ok=False), "crashed"
+            output, why = (
+                Output(f"error: the tool failed: {type(error).__name__}: {error}", ok=False),
+                "crashed",
+            )
         return output, why, time.monotonic() - begun
 
     def _for_call(self, id: str) -> Ctx:
@@ -136,7 +148,9 @@ class Gate:
         self._repeats = self._repeats + 1 if same == self._last else 1
         self._last = same
         if self._repeats >= REPEATS_TOLD:
-            text += f"\n(The same call gave this same result {self._repeats} times in a row. Try something else.)"
+            text += (
+                f"\n(The same call gave this same result {self._repeats} times in a row. Try something else.)"
+            )
         self._run.emit(
             "tool.done",
             id=item.call.id,

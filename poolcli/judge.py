@@ -61,6 +61,8 @@ class Judge:
         """What the tool `run_tests` gives back."""
         report = await self.judge("tool")
         if report is None:
-            return Output("There is no checks command in this repository. Use shell to try your change.", ok=False)
+            return Output(
+                "There is no checks command in this repository. Use shell to try your change.", ok=False
+            )
         show = {"type": "checks", "status": report.status, "counts": report.counts}
         return Output(report.text, (show,), report.status == "passed")

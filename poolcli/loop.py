@@ -156,5 +156,7 @@ def _unique(run: Run, message: Message) -> Message:
     if used.isdisjoint(call.id for call in message.calls):
         return message
     turn = run.spent.turns + 1
-    parts = tuple(replace(p, id=f"{p.id}-{turn}") if isinstance(p, Call) and p.id in used else p for p in message.parts)
+    parts = tuple(
+        replace(p, id=f"{p.id}-{turn}") if isinstance(p, Call) and p.id in used else p for p in message.parts
+    )
     return Message(message.role, parts)

@@ -91,7 +91,7 @@ async def run(
         os.close(writer)
     output = _Output(limit, log, max_log, on_output)
     try:
-        watch = _Watch(child, reader, output)
+        watch = _Watch(child, f"{CALL}={call}", reader, output)
     except BaseException:  # no descriptors left, for example: what was started must not go on unwatched
         kill_tree(child.pid, f"{CALL}={call}")
         child.wait()
@@ -102,27 +102,19 @@ async def run(
     try:
         timed_out = not await watch.ended(timeout)
         if timed_out:
-            await _terminate(watch, call)
+            await watch.terminate()
         await watch.drained()
     except asyncio.CancelledError:
         # A second cancellation ends the grace; the finally below then kills what is left.
-        await _terminate(watch, call)
+        await watch.terminate()
         raise
     finally:
-        watch.close(call)
+        watch.close()
         output.close()
     code = None if timed_out else child.returncode
     if watch.left_behind and not timed_out:
         output.note(_LEFT_BEHIND)
     return Finished(code, timed_out, output.text(), output.size, time.monotonic() - started, output.truncated)
-
-
-async def _terminate(watch: _Watch, call: str) -> None:
-    """SIGTERM to all, the grace, SIGKILL to all that is left."""
-    kill_tree(watch.child.pid, f"{CALL}={call}", signal.SIGTERM)
-    await watch.ended(TERM_GRACE)
-    kill_tree(watch.child.pid, f"{CALL}={call}", signal.SIGKILL)
-    await watch.ended(TERM_GRACE)
 
 
 def kill_tree(pid: int, mark: str, number: signal.Signals = signal.SIGKILL) -> None:
@@ -204,10 +196,11 @@ def _signal_if_marked(pid: int, mark: bytes, number: signal.Signals) -> bool:
 class _Watch:
     """Reads a child's output on the running loop and notices when it ends."""
 
-    def __init__(self, child: subprocess.Popen[bytes], reader: int, output: _Output) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], mark: str, reader: int, output: _Output) -> None:
         self.child = child
         #: Programs in the command's group outlived it and were killed.
         self.left_behind = False
+        self._mark = mark
         self._output = output
         self._loop = asyncio.get_running_loop()
         self._reader: int | None = reader
@@ -222,6 +215,13 @@ class _Watch:
         """Wait until the command ends; False when it did not within `timeout` seconds."""
         return await _done(self._exit, timeout)
 
+    async def terminate(self) -> None:
+        """SIGTERM to all of it, the grace, SIGKILL to all that is left."""
+        self._signal(signal.SIGTERM)
+        await self.ended(TERM_GRACE)
+        self._signal(signal.SIGKILL)
+        await self.ended(TERM_GRACE)
+
     async def drained(self) -> None:
         """After the end: read what is left; programs left behind get a short while, then they end."""
         # A full pipe is two reads; one that something goes on filling is left to the loop below.
@@ -233,18 +233,19 @@ class _Watch:
         pause, until = 0.002, time.monotonic() + READ_GRACE
         while (self._reader is not None or self._group_lives()) and (left := until - time.monotonic()) > 0:
             # Helpers that end just after their parent (resource trackers, test workers) are waited for.
-            await _done(self._eof, min(pause, left)) if self._reader is not None else await asyncio.sleep(
-                pause
-            )
+            if self._reader is not None:
+                await _done(self._eof, min(pause, left))
+            else:
+                await asyncio.sleep(pause)
             pause *= 2
         if self._group_lives():
             self.left_behind = _signal_group(self.child.pid, signal.SIGKILL)
             await _done(self._eof, READ_GRACE)
 
-    def close(self, call: str) -> None:
+    def close(self) -> None:
         """Stop watching. A child that still runs is killed, with all that it started."""
         if not self._exit.done():
-            kill_tree(self.child.pid, f"{CALL}={call}")
+            self._signal(signal.SIGKILL)
             # Already killed; only one that hangs in the kernel takes longer, and is left to it.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.child.wait(TERM_GRACE)
@@ -254,6 +255,12 @@ class _Watch:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Once it was waited for, its number is still the group's only while another process is in the group.
+        if self.child.returncode is None or self._group_lives():
+            _signal_group(self.child.pid, number)
+        _signal_marked(self._mark, number)
 
     def _reap(self) -> None:
         if self._exit.done():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,9 @@ class View(Protocol):
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+
+    def recall(self, event: Event) -> None:
+        """Take in an event of before `pool resume` without showing it."""
 
     def close(self) -> None:
         """Finish the output."""
@@ -139,7 +142,9 @@ class Run:
         if budget.turns and turns >= budget.turns:
             raise BudgetError(f"{turns} of {budget.turns} turns used", "raise --max-turns, or `pool resume`")
         if budget.tokens and tokens >= budget.tokens:
-            raise BudgetError(f"{tokens} of {budget.tokens} tokens used", "raise --max-tokens, or `pool resume`")
+            raise BudgetError(
+                f"{tokens} of {budget.tokens} tokens used", "raise --max-tokens, or `pool resume`"
+            )
 
     @property
     def rounds_left(self) -> bool:

@@ -15,7 +15,13 @@ ids = st.integers(0, 99).map(str)
 
 
 def _replied(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"message": {"role": "assistant", "parts": parts}, "finish": "stop", "usage": {}, "timings": {}, "turn": 1}
+    return {
+        "message": {"role": "assistant", "parts": parts},
+        "finish": "stop",
+        "usage": {},
+        "timings": {},
+        "turn": 1,
+    }
 
 
 PARTS = st.one_of(
@@ -41,7 +47,9 @@ def log(items: list[tuple[str, dict[str, Any]]]) -> list[Event]:
 
 
 @given(st.lists(EVENTS, max_size=12))
-def test_messages_of_a_log_are_a_prefix_of_those_of_any_longer_log(items: list[tuple[str, dict[str, Any]]]) -> None:
+def test_messages_of_a_log_are_a_prefix_of_those_of_any_longer_log(
+    items: list[tuple[str, dict[str, Any]]],
+) -> None:
     events = log(items)
     for n in range(1, len(events)):
         shorter, longer = project(events[:n]), project(events[: n + 1])
@@ -67,11 +75,17 @@ def test_compaction_keeps_the_system_message() -> None:
 
 def test_unanswered_calls_are_found_in_order() -> None:
     parts = [{"type": "call", "id": i, "name": "read", "args": {}} for i in ("a", "b", "c")]
-    items = [("turn.started", {"text": "x"}), ("model.replied", _replied(parts)), ("tool.done", {"id": "b", "name": "read", "text": ""})]
+    items = [
+        ("turn.started", {"text": "x"}),
+        ("model.replied", _replied(parts)),
+        ("tool.done", {"id": "b", "name": "read", "text": ""}),
+    ]
     assert unanswered(project(log(items))) == ["a", "c"]
     assert unanswered(project(log(items[:1]))) == []
 
 
 def test_the_projection_covers_the_catalogue() -> None:
     """Every type that feeds the model is one the contract knows."""
-    assert {"run.started", "turn.started", "steered", "model.replied", "tool.done", "compacted"} <= set(CATALOGUE)
+    assert {"run.started", "turn.started", "steered", "model.replied", "tool.done", "compacted"} <= set(
+        CATALOGUE
+    )

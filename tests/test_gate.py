@@ -118,7 +118,9 @@ def test_cancellation_answers_every_call() -> None:
     it, run = gate({"read": tool("read", sleep), "write": tool("write", sleep)})
 
     async def interrupted() -> None:
-        task = asyncio.create_task(it.calls([read("1", "quick"), Call("2", "write", {"path": "slow", "content": ""}), read("3")]))
+        task = asyncio.create_task(
+            it.calls([read("1", "quick"), Call("2", "write", {"path": "slow", "content": ""}), read("3")])
+        )
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -144,6 +146,9 @@ def test_a_view_that_fails_is_dropped_and_said() -> None:
         def __call__(self, event: Event) -> None:
             raise ValueError("no screen")
 
+        def recall(self, event: Event) -> None:
+            pass
+
         def close(self) -> None:
             pass
 
@@ -153,12 +158,19 @@ def test_a_view_that_fails_is_dropped_and_said() -> None:
         def __call__(self, event: Event) -> None:
             seen.append(event.type)
 
+        def recall(self, event: Event) -> None:
+            pass
+
         def close(self) -> None:
             pass
 
     run = Run("r", Path("."), Memory(), views=[Broken(), Works()])
     run.emit("run.started", system="s")
     run.emit("turn.started", text="x")
-    assert seen == ["notice", "run.started", "turn.started"] or seen == ["run.started", "notice", "turn.started"]
+    assert seen == ["notice", "run.started", "turn.started"] or seen == [
+        "run.started",
+        "notice",
+        "turn.started",
+    ]
     assert len(run.views) == 1
     assert [e.seq for e in run.events] == [1, 2, 3]

@@ -58,6 +58,7 @@ def test_a_clean_checkout(tmp_path: Path) -> None:
     space = start(top, tmp_path)
     assert space.root == tmp_path / "st" / "worktrees" / "run-1"
     assert content(space.root) == content(top)
+    assert b"locked pool run-1" in sh(top, "worktree", "list", "--porcelain")
     assert space.base == space.snapshot.head == find_repository(top).head
     assert space.dirty == () and space.notes == ()
     assert sh(top, "for-each-ref", "refs/pool") == b""
@@ -151,11 +152,13 @@ def test_a_staged_only_change(tmp_path: Path) -> None:
 def test_a_change_within_the_same_tick_as_the_index(tmp_path: Path) -> None:
     """The size is the same and so is the time: only the index's own time tells git to look closer."""
     top = make(tmp_path / "r", {"a.py": "AAAA\n"})
-    times = (top / "a.py").stat()
-    index = top / ".git/index"
+    sh(top, "config", "core.trustctime", "false")
+    long_ago = (1_000_000_000, 1_000_000_000)
+    os.utime(top / "a.py", long_ago)
+    sh(top, "update-index", "--refresh")
     put(top, {"a.py": "BBBB\n"})
-    os.utime(top / "a.py", ns=(times.st_atime_ns, times.st_mtime_ns))
-    os.utime(index, ns=(times.st_atime_ns, times.st_mtime_ns))
+    os.utime(top / "a.py", long_ago)
+    os.utime(top / ".git/index", long_ago)
     assert start(top, tmp_path).root.joinpath("a.py").read_text() == "BBBB\n"
 
 
@@ -341,6 +344,7 @@ def test_a_sparse_checkout(tmp_path: Path) -> None:
 
 def test_a_split_index_and_an_index_of_version_4(tmp_path: Path) -> None:
     top = make(tmp_path / "r")
+    sh(top, "config", "core.splitIndex", "true")
     sh(top, "update-index", "--split-index", "--index-version=4")
     put(top, {"a.py": "changed\n"})
     before = private_state(top / ".git")
@@ -454,6 +458,15 @@ def test_the_answer_does_not_depend_on_earlier_questions(tmp_path: Path) -> None
     space.tree()
     put(space.root, {".gitignore": "out/\n"})
     assert space.changed() == [".gitignore"]
+
+
+def test_reading_the_work_writes_nothing_to_the_users_repository(tmp_path: Path) -> None:
+    top = make(tmp_path / "r")
+    space = start(top, tmp_path)
+    before = {file: file.stat().st_mtime_ns for file in (top / ".git").rglob("*") if file.is_file()}
+    put(space.root, {"a.py": "agent\n", "new.py": "n\n"})
+    assert space.patch() and space.tree()
+    assert {file: file.stat().st_mtime_ns for file in (top / ".git").rglob("*") if file.is_file()} == before
 
 
 def test_a_repository_made_by_the_agent_comes_back_as_files(tmp_path: Path) -> None:

@@ -32,12 +32,20 @@ class Output:
     def check(self) -> None:
         """Raise UsageError for wishes that exclude each other."""
         if self.json and self.patch:
-            raise UsageError("--json and --patch both want stdout", "use --json and read `patch.file` from run.ended")
+            raise UsageError(
+                "--json and --patch both want stdout", "use --json and read `patch.file` from run.ended"
+            )
 
     def views(self) -> Sequence[View]:
         """The view for people or programs."""
-        view: View = choose(
-            json=self.json, plain=self.plain, quiet=False, stdout=sys.stdout, stderr=sys.stderr, patch_to_stdout=self.patch
+        view = choose(
+            json=self.json,
+            plain=self.plain,
+            quiet=False,
+            stdout=sys.stdout,
+            stderr=sys.stderr,
+            patch_to_stdout=self.patch,
+            next_steps=not self.apply,
         )
         return [view]
 

@@ -19,7 +19,9 @@ def show(ref: str, *, json: bool, plain: bool) -> int:
     """Replay a run through the view that a live run has."""
     repo = find_repository(Path.cwd())
     run_dir = runs.find(paths.repository_state(repo.common_dir), ref)
-    view = choose(json=json, plain=plain, quiet=False, stdout=sys.stdout, stderr=sys.stderr, patch_to_stdout=False)
+    view = choose(
+        json=json, plain=plain, quiet=False, stdout=sys.stdout, stderr=sys.stderr, patch_to_stdout=False
+    )
     for event in reading.read(run_dir):
         view(event)
     view.close()

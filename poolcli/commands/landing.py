@@ -30,7 +30,9 @@ def _patch(run_dir: Path) -> bytes:
     if path.is_file():
         return path.read_bytes()
     if reading.locked(run_dir):
-        raise UsageError(f"run {run_dir.name} is still at work", "wait for it, or interrupt it: the work is kept")
+        raise UsageError(
+            f"run {run_dir.name} is still at work", "wait for it, or interrupt it: the work is kept"
+        )
     if (results.read(run_dir) or {}).get("discarded"):
         raise UsageError(f"the work of run {run_dir.name} was discarded", "`pool show` still has its log")
     raise UsageError(f"run {run_dir.name} left no patch", "it ended before it changed anything")
@@ -48,13 +50,20 @@ def apply(ref: str, *, branch: str | None, commit: bool, message: str | None) ->
     """Land the patch in the checkout or on a new branch."""
     repo, run_dir = _run(ref)
     if branch and commit:
-        raise UsageError("--branch and --commit exclude each other", "--branch makes a commit on the new branch")
+        raise UsageError(
+            "--branch and --commit exclude each other", "--branch makes a commit on the new branch"
+        )
     land(repo, run_dir, branch=branch, commit=commit, message=message)
     return 0
 
 
 def land(
-    repo: Repository, run_dir: Path, *, branch: str | None = None, commit: bool = False, message: str | None = None
+    repo: Repository,
+    run_dir: Path,
+    *,
+    branch: str | None = None,
+    commit: bool = False,
+    message: str | None = None,
 ) -> None:
     """Apply a run's patch and say what was done. Raises WorkspaceError when it does not fit; nothing changes then."""
     patch = _patch(run_dir)

@@ -76,6 +76,14 @@ class Endpoint:
         """The URL above `/v1`, where llama.cpp answers about itself."""
         return self.url.removesuffix("/v1")
 
+    @property
+    def in_clear(self) -> bool:
+        """Whether the key would cross a network that others can read: plain http to another machine."""
+        scheme, _, rest = self.base_url.strip().partition("://")
+        host = rest.partition("/")[0]
+        here = host.startswith(("127.", "[::1]")) or host.partition(":")[0] == "localhost"
+        return bool(self.api_key.strip()) and scheme == "http" and not here
+
     def request_headers(self) -> dict[str, str]:
         """The headers of every request to this endpoint, the key among them."""
         key = self.api_key.strip()

@@ -24,11 +24,10 @@ MAX_RETRY_AFTER = 86_400.0
 DOCTOR = "`pool doctor` checks the endpoint"
 
 #: How a conversation that does not fit is refused: llama.cpp, vLLM, OpenAI, Ollama, LM Studio, SGLang, TGI.
-_TOO_LONG = re.compile(
+_TOO_LONG = (
     r"exceed_context_size|context_length_exceeded|exceeds? the (available |model'?s? )?(maximum )?context"
-    r"|maximum (model |context )?(context )?length|longer than the model'?s? context"
-    r"|(greater|larger|longer) than the (model'?s? )?context|`inputs` tokens \+ `max_new_tokens`",
-    re.IGNORECASE,
+    r"|maximum (model |context |model context )length|longer than the model'?s? context"
+    r"|(greater|larger|longer) than the (model'?s? )?context|`inputs` tokens \+ `max_new_tokens`"
 )
 _RETRYABLE = frozenset({408, 409, 425, 429})
 
@@ -87,7 +86,7 @@ def refusal(
 ) -> ModelError:
     """The fault behind an HTTP status of 400 or more; `wait` is its Retry-After in seconds."""
     words = quote(said, endpoint.api_key.strip()) or "no reason given"
-    if _TOO_LONG.search(f"{details.get('type', '')} {details.get('code', '')} {said}"):
+    if re.search(_TOO_LONG, f"{details.get('type', '')} {details.get('code', '')} {said}", re.IGNORECASE):
         return ContextExceededError(
             f"the conversation is longer than the model's context window: {words}",
             "start the server with a larger context, or give a smaller task",

@@ -104,6 +104,7 @@ class _Link:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        self._ended = False
 
     async def send(self, request: httpx.Request) -> None:
         url = request.url
@@ -118,24 +119,45 @@ class _Link:
             await self._writer.drain()
 
     async def head(self) -> h11.Response:
-        for _ in range(MAX_INFORMATIONAL):
-            event = await self.event()
+        """The head of the reply, when those of informational ones have gone by."""
+        heads = 0
+        while heads < MAX_INFORMATIONAL:
+            event = self._parsed()
             if isinstance(event, h11.Response):
                 return event
-            if not isinstance(event, h11.InformationalResponse):
-                break
+            if event is h11.NEED_DATA:
+                await self._more()
+            else:
+                heads += 1
         raise httpx.RemoteProtocolError("the reply has no head")
 
-    async def event(self) -> h11.Event | type[h11.PAUSED]:
-        """The next event of the reply; reads from the socket as needed."""
+    async def data(self) -> bytes:
+        """All of the body that has come, or else what comes next; b'' at the end."""
+        pieces: list[bytes] = []
+        while not self._ended:
+            event = self._parsed()
+            if isinstance(event, h11.Data):
+                pieces.append(event.data)
+            elif event is not h11.NEED_DATA:
+                self._ended = True
+            elif pieces:
+                break
+            else:
+                await self._more()
+        return b"".join(pieces)
+
+    def _parsed(self) -> object:
         try:
-            while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(await self._reader.read(READ))
+            return self._http.next_event()
         except h11.RemoteProtocolError as error:
             raise httpx.RemoteProtocolError(str(error)) from error
+
+    async def _more(self) -> None:
+        try:
+            data = await self._reader.read(READ)
         except OSError as error:
             raise httpx.ReadError(str(error)) from error
-        return event  # type: ignore[return-value]
+        self._http.receive_data(data)
 
     def close(self) -> None:
         # Not a polite close: a reply that nobody reads must stop the server's work at once.
@@ -147,8 +169,8 @@ class _Body(httpx.AsyncByteStream):
         self._link = link
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while isinstance(event := await self._link.event(), h11.Data):
-            yield bytes(event.data)
+        while data := await self._link.data():
+            yield data
 
     async def aclose(self) -> None:
         self._link.close()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 CALC = "def add(a, b):\n    return a - b\n\n\ndef double(x):\n    return x * 2\n"
-TEST_CALC = '''import unittest
+TEST_CALC = """import unittest
 
 from calc import add, double
 
@@ -26,7 +26,7 @@ class TestCalc(unittest.TestCase):
 
     def test_double(self):
         self.assertEqual(double(4), 8)
-'''
+"""
 
 FIX = {"path": "calc.py", "old": "return a - b", "new": "return a + b"}
 
@@ -101,12 +101,20 @@ class Pool:
 
     def environment(self) -> dict[str, str]:
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("POOL_", "GIT_", "XDG_"))}
-        return {**keep, "HOME": str(self.home), "POOL_STATE": str(self.state), "PYTHONDONTWRITEBYTECODE": "1", **self.env}
+        return {
+            **keep,
+            "HOME": str(self.home),
+            "POOL_STATE": str(self.state),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **self.env,
+        }
 
     def argv(self, *args: str) -> list[str]:
         return [sys.executable, "-m", "poolcli", *args]
 
-    def __call__(self, *args: str, cwd: Path | None = None, timeout: float = 60, **more: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *args: str, cwd: Path | None = None, timeout: float = 60, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
         if "input" not in more:
             more.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(
@@ -122,8 +130,13 @@ class Pool:
     def start(self, *args: str, **more: Any) -> subprocess.Popen[str]:
         more.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen(
-            self.argv(*args), cwd=self.repo, env=self.environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more,
+            self.argv(*args),
+            cwd=self.repo,
+            env=self.environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **more,
         )
 
     def scripted(self, *replies: dict[str, Any], name: str = "script.toml") -> str:
@@ -132,7 +145,9 @@ class Pool:
         path.write_text(script(*replies))
         return f"scripted:{path}"
 
-    def do(self, *args: str, replies: tuple[dict[str, Any], ...] = REPAIR, **more: Any) -> subprocess.CompletedProcess[str]:
+    def do(
+        self, *args: str, replies: tuple[dict[str, Any], ...] = REPAIR, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
         return self("do", *args, "--model", self.scripted(*replies), **more)
 
     def runs(self) -> list[Path]:

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import FIX, Pool, call, reply
 
 
-def wait_for(condition, seconds: float = 20.0) -> None:  # noqa: ANN001
+def wait_for(condition, seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -47,8 +47,17 @@ def start_sleeping(pool: Pool) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(("number", "code", "status"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 143, "terminated")])
-def test_a_signal_ends_the_run_in_good_order(pool: Pool, number: signal.Signals, code: int, status: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "status"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 143, "terminated"),
+    ],
+)
+def test_a_signal_ends_the_run_in_good_order(
+    pool: Pool, number: signal.Signals, code: int, status: str
+) -> None:
     process = start_sleeping(pool)
     process.send_signal(number)
     process.communicate(timeout=20)
@@ -121,7 +130,9 @@ def test_a_torn_last_line_is_dropped(pool: Pool) -> None:
 
 def test_a_closed_stdout_does_not_end_the_work(pool: Pool) -> None:
     read, write = os.pipe()
-    process = pool.start("do", "fix it", "--json", "--model", pool.scripted(*SLEEPY[:1], reply("Done."), name="s.toml"))
+    process = pool.start(
+        "do", "fix it", "--json", "--model", pool.scripted(*SLEEPY[:1], reply("Done."), name="s.toml")
+    )
     os.close(read)
     os.close(write)
     assert process.stdout is not None

@@ -47,7 +47,16 @@ def test_apply_refuses_what_does_not_fit_and_changes_nothing(pool: Pool) -> None
 
 
 def test_do_apply_lands_only_when_verified(pool: Pool) -> None:
-    done = pool.do("fix it", "--apply", replies=(reply("", call("write", path="x.txt", content="x\n")), reply("Done."), reply("Done."), reply("Done.")))
+    done = pool.do(
+        "fix it",
+        "--apply",
+        replies=(
+            reply("", call("write", path="x.txt", content="x\n")),
+            reply("Done."),
+            reply("Done."),
+            reply("Done."),
+        ),
+    )
     assert done.returncode == 4
     assert not (pool.repo / "x.txt").exists()
     assert pool.do("fix it", "--apply").returncode == 0

@@ -234,13 +234,24 @@ def test_arguments_in_odd_forms(raw: str, args: dict[str, Any]) -> None:
     assert parse_arguments(raw) == args
 
 
+WORDS = [
+    "choices",
+    "delta",
+    "message",
+    "content",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+    "index",
+    "id",
+]
+WORDS += ["usage", "finish_reason", "reasoning_content", "timings", "text"]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
-        st.sampled_from(["choices", "delta", "message", "content", "tool_calls", "function", "name", "arguments", "index",
-                         "id", "usage", "finish_reason", "reasoning_content", "timings", "text"]),
-        inner, max_size=6,
+        st.sampled_from(WORDS), inner, max_size=6,
     ),
     max_leaves=25,
 )  # fmt: skip
@@ -312,6 +323,22 @@ def test_an_endpoint_that_cannot_be(more: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         Endpoint(**more)
     assert KEY not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "in_clear"),
+    [
+        ("http://10.0.0.5", KEY, True),
+        ("http://localhost.example/v1", KEY, True),
+        ("https://10.0.0.5", KEY, False),
+        ("http://10.0.0.5", "", False),
+        ("http://127.0.0.1:8080", KEY, False),
+        ("http://localhost:8080/v1", KEY, False),
+        ("http://[::1]:8080", KEY, False),
+    ],
+)
+def test_a_key_in_clear_is_noticed(url: str, key: str, in_clear: bool) -> None:
+    assert Endpoint(url, api_key=key).in_clear is in_clear
 
 
 def test_the_key_is_not_in_reprs() -> None:
@@ -489,9 +516,18 @@ def test_a_packed_reply_is_never_unpacked() -> None:
 
 @pytest.mark.parametrize(
     ("value", "low", "high"),
-    [("7", 7, 7), ("0.5", 0.5, 0.5), ("-3", 0, 0), ("1e9", 86_400, 86_400), ("nan", 0, 0), ("inf", 0, 0),
-     ("soon", 0, 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0), ("Fri, 21 Oct 2095 07:28:00 GMT", 86_400, 86_400)],
-)  # fmt: skip
+    [
+        ("7", 7, 7),
+        ("0.5", 0.5, 0.5),
+        ("-3", 0, 0),
+        ("1e9", 86_400, 86_400),
+        ("nan", 0, 0),
+        ("inf", 0, 0),
+        ("soon", 0, 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("Fri, 21 Oct 2095 07:28:00 GMT", 86_400, 86_400),
+    ],
+)
 def test_retry_after(value: str, low: float, high: float) -> None:
     error, _ = fault_of(answer(503, b"", "text/plain", f"Retry-After: {value}"))
     assert low <= error.retry_after <= high and error.retryable
@@ -500,7 +536,7 @@ def test_retry_after(value: str, low: float, high: float) -> None:
 LLAMA = {
     "error": {
         "code": 400,
-        "message": "request (5405 tokens) exceeds the available context size (2048 tokens), try increasing it",
+        "message": "request (5405 tokens) exceeds the available context size (2048 tokens)",
         "type": "exceed_context_size_error",
         "n_prompt_tokens": 5405,
         "n_ctx": 2048,

@@ -69,7 +69,7 @@ def answered(message: Message) -> list[Message]:
 
 
 async def play(script: str, rounds: int, **more: Any) -> tuple[list[Reply | ModelError], ScriptedServer]:
-    """Talk to a script as the loop does, with one request per round and the same bytes again after a fault."""
+    """Talk to a script as the loop does: one request per round, the same bytes again after a fault."""
     found: list[Reply | ModelError] = []
     async with ScriptedServer(parse(script)) as server:
         model = OpenAIModel(Endpoint(server.base_url, "m", limits=QUICK, **more), TOOLS)
