@@ -296,7 +296,7 @@ def _started(
         sandbox=space.sandbox.name,
     )
     if notice := session.model.info.notice:
-        session.run.notice(notice, level="warning", code="demonstration-model")
+        session.run.notice(notice, level="warning", code="model")
 
 
 def _model_data(model: Model) -> dict[str, Any]:

@@ -102,8 +102,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "context", "whole number", 0, "",
-        "Context window in tokens of a server that pool starts itself.",
-        "8192 for `demo`, else 16384", minimum=0, endpoint=True,
+        "Context window in tokens: of a server that pool starts, or to be assumed of one that does not say.",
+        "the server's; 8192 for the demonstration model, 16384 for other local files",
+        minimum=0, endpoint=True,
     ),
     Option(
         "server", "text", "auto", "",

@@ -40,7 +40,7 @@ class LandingError(WorkspaceError):
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What landing did: the files it touched, the commit it made ('' for none) and on which branch."""
+    """What landing did: the files it touched, the commit and the branch it made ('' for none)."""
 
     files: tuple[str, ...]
     commit: str = ""
@@ -197,7 +197,7 @@ def _to_checkout(
     if message is not None:
         ref, commit = _commit_of(repo, patch, paths, message, stage / "index")
     _run_plan(repo, run_dir, _Plan(moves, ref, repo.head if commit else "", commit))
-    return Landed(tuple(paths), commit, ref.removeprefix("refs/heads/"))
+    return Landed(tuple(paths), commit)
 
 
 def _staged(repo: Repository, patch: Path, paths: Sequence[str], tree: Path) -> tuple[_Move, ...]:

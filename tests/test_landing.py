@@ -218,7 +218,7 @@ def test_a_commit_of_exactly_the_patch(tmp_path: Path) -> None:
     every_kind(space.root)
     landed = land(space, commit_message="Fix it\n\nBecause.")
     assert content(top) == content(space.root)
-    assert landed.branch == "main" and landed.commit == sh(top, "rev-parse", "main").decode().strip()
+    assert landed.branch == "" and landed.commit == sh(top, "rev-parse", "main").decode().strip()
     assert sh(top, "log", "-1", "--format=%an|%B").decode().strip() == "Ada|Fix it\n\nBecause."
     assert sh(top, "status", "--porcelain").decode().splitlines() == ["A  staged", "?? other"]
     shown = (

@@ -43,6 +43,10 @@ class ContextExceededError(ModelError):
         self.window = window
 
 
+class UnreachableError(ModelError):
+    """Nothing answers at the address."""
+
+
 class NotFoundError(ModelError):
     """The server knows no such path, or no such model."""
 

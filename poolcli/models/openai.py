@@ -108,6 +108,8 @@ class OpenAIModel:
         try:
             if window := props_window(await self._connection.facts(f"{self._endpoint.root}/props")):
                 return window
+        except faults.UnreachableError:
+            raise
         except ModelError:
             pass  # not llama.cpp
         try:

@@ -54,7 +54,14 @@ async def _local(
 async def _remote(name: str, url: str, config: Config, tools: Sequence[Mapping[str, Any]]) -> Model:
     from poolcli.models.openai import Endpoint, OpenAIModel
 
-    endpoint = Endpoint(url, name, config.api_key, extra_body=_sampling(config), limits=_limits(config))
+    endpoint = Endpoint(
+        url,
+        name,
+        config.api_key,
+        extra_body=_sampling(config),
+        window=config.context,
+        limits=_limits(config),
+    )
     model = OpenAIModel(endpoint, tools)
     try:
         await model.probe()

@@ -190,6 +190,7 @@ def _unittest(project: _Project, tests: list[str]) -> _Candidate:
     mine = [path for path in tests if _start(project, path) == start]
     if not any(path.rpartition("/")[2].startswith("test") for path in mine):
         command += " -p '*_test.py'" if start else " discover -p '*_test.py'"
+    command += " -v"  # names the tests that pass, too: the result says per test what changed
     # Run at the root, wherever the tests lie.
     subject = _without_tests(mine[0].rpartition("/")[0])
     return _Candidate(command, f"unittest: {mine[0]} uses it", "", 1, subject=subject)

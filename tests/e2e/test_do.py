@@ -214,7 +214,10 @@ def test_result_file_and_its_fields(pool: Pool) -> None:
         "log",
     ):
         assert key in result
-    assert result["verdict"]["tests"]["test_calc.TestCalc.test_add"] == {"before": "failed", "after": "passed"}
+    assert result["verdict"]["tests"]["test_calc.TestCalc.test_add"] == {
+        "before": "failed",
+        "after": "passed",
+    }
     assert "return a + b" in Path(result["patch"]["file"]).read_text()
 
 
