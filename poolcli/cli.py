@@ -34,7 +34,7 @@ RunArgument = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model",
+        "--model", metavar="MODEL",
         "-m",
         help="Model name at the server; or `demo`, `scripted:FILE`, a .gguf file.",
         show_default=False,
@@ -43,7 +43,7 @@ Model = Annotated[
 BaseUrl = Annotated[
     str | None,
     typer.Option(
-        "--base-url", help="OpenAI-compatible server, e.g. http://127.0.0.1:8080/v1.", show_default=False
+        "--base-url", metavar="URL", help="OpenAI-compatible server, e.g. http://127.0.0.1:8080/v1.", show_default=False
     ),
 ]
 Test = Annotated[
@@ -59,19 +59,19 @@ Plain = Annotated[bool, typer.Option("--plain", help="Plain text: no colours, no
 MaxTurns = Annotated[
     int | None,
     typer.Option(
-        "--max-turns", min=0, help="At most N requests to the model (0: no limit).", show_default="50"
+        "--max-turns", metavar="N", min=0, help="At most N requests to the model (0: no limit).", show_default="50"
     ),
 ]
 MaxTokens = Annotated[
     int | None,
     typer.Option(
-        "--max-tokens", min=0, help="At most N tokens, prompts and replies together.", show_default="no limit"
+        "--max-tokens", metavar="N", min=0, help="At most N tokens, prompts and replies together.", show_default="no limit"
     ),
 ]
 MaxRounds = Annotated[
     int | None,
     typer.Option(
-        "--max-rounds",
+        "--max-rounds", metavar="N",
         min=0,
         help="At most N runs of the checks after the model says it is done.",
         show_default="5",
@@ -79,17 +79,17 @@ MaxRounds = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", min=0, help="Seconds for the whole run.", show_default="no limit"),
+    typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds for the whole run.", show_default="no limit"),
 ]
 ChecksTimeout = Annotated[
     float | None,
-    typer.Option("--checks-timeout", min=0, help="Seconds for one run of the checks.", show_default="600"),
+    typer.Option("--checks-timeout", metavar="SECONDS", min=0, help="Seconds for one run of the checks.", show_default="600"),
 ]
 Temperature = Annotated[
     float | None,
-    typer.Option("--temperature", min=0, help="Sampling temperature.", show_default="the server's"),
+    typer.Option("--temperature", metavar="T", min=0, help="Sampling temperature.", show_default="the server's"),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Sampling seed.", show_default="none")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Sampling seed.", show_default="none")]
 ResultFile = Annotated[
     Path | None,
     typer.Option("--result", metavar="FILE", help="Write result.json here too.", show_default=False),
@@ -166,7 +166,7 @@ def resume(
     run: RunArgument = "last",
     message: Annotated[
         str | None,
-        typer.Option("--message", "-M", help="Say this to the model before it goes on.", show_default=False),
+        typer.Option("--message", "-M", metavar="TEXT", help="Say this to the model before it goes on.", show_default=False),
     ] = None,
     model: Model = None,
     base_url: BaseUrl = None,
@@ -225,7 +225,7 @@ def apply_(
         bool, typer.Option("--commit", help="Commit the change on the current branch.")
     ] = False,
     message: Annotated[
-        str | None, typer.Option("--message", help="Commit message.", show_default="the task")
+        str | None, typer.Option("--message", metavar="TEXT", help="Commit message.", show_default="the task")
     ] = None,
 ) -> None:
     """Land a run's patch in your checkout: all of it or nothing."""
@@ -256,7 +256,7 @@ def show(run: RunArgument = "last", json: Json = False, plain: Plain = False) ->
 @app.command("log")
 def log(
     json: Annotated[bool, typer.Option("--json", help="One JSON object per run.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many runs.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most this many runs.")] = 20,
 ) -> None:
     """List the runs of this repository, newest first."""
     from poolcli.commands import history
@@ -302,10 +302,19 @@ def run(argv: list[str] | None = None) -> int:
     except (typer.Exit, typer.Abort) as ended:
         return int(getattr(ended, "exit_code", Exit.INTERRUPTED))
     except Exception as error:
-        if shown := getattr(error, "format_message", None):  # the command line library's own usage errors
-            _complain(f"error: {shown()}", "  see `pool --help`")
-            return int(Exit.USAGE)
+        if hasattr(error, "format_message"):  # the command line library's own: it has no public base class
+            return _misused(error)
         return _internal(error)
+
+
+def _misused(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # `pool` alone: the message is the help
+        typer.echo(error.format_message())
+        return 0
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "pool"
+    _complain(f"error: {error.format_message()}", f"  see `{command} --help`")
+    return int(Exit.USAGE)
 
 
 def _internal(error: Exception) -> int:

@@ -108,3 +108,9 @@ def test_another_repository_has_no_access_to_these_runs(pool: Pool, tmp_path: Pa
     assert pool.do("fix it").returncode == 0
     other = make_repo(tmp_path / "other", {"a.txt": "a\n"})
     refused(pool("diff", "last", cwd=other), 2)
+
+
+def test_no_command_is_help(pool: Pool) -> None:
+    for args in ((), ("config",)):
+        done = pool(*args)
+        assert done.returncode == 0 and "Usage: pool" in done.stdout and done.stderr == ""
