@@ -34,8 +34,9 @@ RunArgument = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="MODEL",
+        "--model",
         "-m",
+        metavar="MODEL",
         help="Model name at the server; or `demo`, `scripted:FILE`, a .gguf file.",
         show_default=False,
     ),
@@ -43,7 +44,10 @@ Model = Annotated[
 BaseUrl = Annotated[
     str | None,
     typer.Option(
-        "--base-url", metavar="URL", help="OpenAI-compatible server, e.g. http://127.0.0.1:8080/v1.", show_default=False
+        "--base-url",
+        metavar="URL",
+        help="OpenAI-compatible server, e.g. http://127.0.0.1:8080/v1.",
+        show_default=False,
     ),
 ]
 Test = Annotated[
@@ -59,19 +63,28 @@ Plain = Annotated[bool, typer.Option("--plain", help="Plain text: no colours, no
 MaxTurns = Annotated[
     int | None,
     typer.Option(
-        "--max-turns", metavar="N", min=0, help="At most N requests to the model (0: no limit).", show_default="50"
+        "--max-turns",
+        metavar="N",
+        min=0,
+        help="At most N requests to the model (0: no limit).",
+        show_default="50",
     ),
 ]
 MaxTokens = Annotated[
     int | None,
     typer.Option(
-        "--max-tokens", metavar="N", min=0, help="At most N tokens, prompts and replies together.", show_default="no limit"
+        "--max-tokens",
+        metavar="N",
+        min=0,
+        help="At most N tokens, prompts and replies together.",
+        show_default="no limit",
     ),
 ]
 MaxRounds = Annotated[
     int | None,
     typer.Option(
-        "--max-rounds", metavar="N",
+        "--max-rounds",
+        metavar="N",
         min=0,
         help="At most N runs of the checks after the model says it is done.",
         show_default="5",
@@ -79,15 +92,25 @@ MaxRounds = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds for the whole run.", show_default="no limit"),
+    typer.Option(
+        "--timeout", metavar="SECONDS", min=0, help="Seconds for the whole run.", show_default="no limit"
+    ),
 ]
 ChecksTimeout = Annotated[
     float | None,
-    typer.Option("--checks-timeout", metavar="SECONDS", min=0, help="Seconds for one run of the checks.", show_default="600"),
+    typer.Option(
+        "--checks-timeout",
+        metavar="SECONDS",
+        min=0,
+        help="Seconds for one run of the checks.",
+        show_default="600",
+    ),
 ]
 Temperature = Annotated[
     float | None,
-    typer.Option("--temperature", metavar="T", min=0, help="Sampling temperature.", show_default="the server's"),
+    typer.Option(
+        "--temperature", metavar="T", min=0, help="Sampling temperature.", show_default="the server's"
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Sampling seed.", show_default="none")]
 ResultFile = Annotated[
@@ -166,7 +189,13 @@ def resume(
     run: RunArgument = "last",
     message: Annotated[
         str | None,
-        typer.Option("--message", "-M", metavar="TEXT", help="Say this to the model before it goes on.", show_default=False),
+        typer.Option(
+            "--message",
+            "-M",
+            metavar="TEXT",
+            help="Say this to the model before it goes on.",
+            show_default=False,
+        ),
     ] = None,
     model: Model = None,
     base_url: BaseUrl = None,
@@ -256,7 +285,9 @@ def show(run: RunArgument = "last", json: Json = False, plain: Plain = False) ->
 @app.command("log")
 def log(
     json: Annotated[bool, typer.Option("--json", help="One JSON object per run.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most this many runs.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most this many runs.")
+    ] = 20,
 ) -> None:
     """List the runs of this repository, newest first."""
     from poolcli.commands import history
