@@ -176,6 +176,8 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -
             view.recall(event)
     recorded = first.data["checks"]
     checks = Checks(**recorded) if recorded["command"] else None
+    if config.origins.get("test") == "--test":
+        checks = Checks(config.test, "--test", "given by --test")
     unchecked = bool(first.data.get("unchecked"))
     session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=unchecked)
     run.emit("run.resumed", version=__version__, model=_model_data(model))
@@ -279,7 +281,7 @@ def _started(
         head=session.repo.head,
         dirty=len(space.dirty),
         worktree=str(space.root),
-        model=_model_data(session.model),
+        model={**_model_data(session.model), "reference": config.model, "base_url": config.base_url},
         system=system,
         tools=schemas,
         hashes={"prompts": prompts.fingerprint(system), "contracts": prompts.fingerprint(repr(schemas))},

@@ -197,6 +197,7 @@ def resume(
             show_default=False,
         ),
     ] = None,
+    test: Test = None,
     model: Model = None,
     base_url: BaseUrl = None,
     apply: Apply = False,
@@ -216,6 +217,7 @@ def resume(
     from poolcli.commands import do as command
 
     flags = {
+        "test": test,
         "model": model,
         "base_url": base_url,
         "max_turns": max_turns,

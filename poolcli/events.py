@@ -50,11 +50,13 @@ CATALOGUE: dict[str, EventType] = {
             "head": "the user's HEAD commit",
             "dirty": "number of changed or untracked files carried over",
             "worktree": "where the work happens (absolute path)",
-            "model": "{name, url, window}: window in tokens, 0 when the server does not say",
+            "model": "{name, url, window, reference, base_url}: window in tokens, 0 when the server does not say; "
+            "the last two as configured",
             "system": "the system prompt, whole",
             "tools": "the tools offered, as function schemas, in order",
             "hashes": "{prompts, contracts}: SHA-256 prefixes",
             "checks": "{command, source, why}: the checks, where they came from; command is '' when none were found",
+            "unchecked": "whether it is fine that nothing verifies the result",
             "budget": "{turns, tokens, seconds, rounds}: 0 means no limit",
             "sandbox": "how commands are confined",
         },
@@ -130,7 +132,6 @@ CATALOGUE: dict[str, EventType] = {
             "tests": "{test: passed | failed | error | skipped} where known, else {}",
             "text": "the evidence, as the model reads it",
             "log": "file of the run with the whole output",
-            "tree": "git tree the checks ran on",
         },
     ),
     "attempt.started": EventType(

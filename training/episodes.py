@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from poolcli.tools.base import ToolError
 from poolcli.tools.edit import edited_text, replace
 from poolcli.tools.read import numbered
 from poolcli.verdict.evidence import Report
@@ -45,7 +46,7 @@ REFINE = Mistakes(wrong=0.3, misspelt=0.08, refused=0.07, early=0.13)
 
 
 @cache
-def _template() -> Any:  # noqa: ANN401 (jinja2 comes with torch; what needs no rendering does without)
+def _template() -> Any:  # jinja2 comes with torch; what needs no rendering does without
     import jinja2
 
     return jinja2.Environment(keep_trailing_newline=False).from_string(TEMPLATE)
@@ -145,11 +146,18 @@ class Expert:
     def refused_edit(self, bug: Bug) -> None:
         """An edit whose old text is misspelt; pool refuses it."""
         old = self.lines[bug.line].strip()
-        place = self.random.randrange(len(old))
-        wrong = old[:place] + old[place + 1 :]
-        if wrong not in self.source:
+        names = list(re.finditer(r"[a-z_]{3,}", old))
+        if names and self.random.random() < 0.6:
+            name = self.random.choice(names)
+            wrong = old[: name.start()] + misspelt(name.group(), self.random) + old[name.end() :]
+        else:
+            place = self.random.randrange(len(old))
+            wrong = old[:place] + old[place + 1 :]
+        try:
+            replace(self.source, wrong, bug.good.strip(), path=self.instance.module)
+        except ToolError as error:
             self._say_edit(bug, wrong, bug.good.strip(), trained=False)
-            self.messages.append(result("error: old text not found in " + self.instance.module))
+            self.messages.append(result(f"error: {error}"))
 
     def run_tests(self) -> str:
         """Call run_tests and give its evidence."""

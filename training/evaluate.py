@@ -41,7 +41,7 @@ def tool(name: str, *parameters: str) -> dict[str, Any]:
 TOOLS = [tool("read", "path"), tool("edit", "path", "old", "new"), tool("run_tests")]
 
 
-def serve(model: Path, context: int = 4096) -> Any:  # noqa: ANN401 (xllamacpp has no types)
+def serve(model: Path, context: int = 4096) -> Any:
     """A running server; it ends with the object."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(model)

@@ -14,8 +14,8 @@ from poolcli.commands import stdin
 from poolcli.errors import PoolError, UsageError
 from poolcli.git import Repository, find_repository
 from poolcli.run import View
+from poolcli.store import reading, runs
 from poolcli.store import result as results
-from poolcli.store import runs
 from poolcli.views.choose import choose
 
 
@@ -72,7 +72,7 @@ def resume(ref: str, message: str | None, flags: Mapping[str, Any], output: Outp
     output.check()
     repo = find_repository(Path.cwd())
     run_dir = runs.find(paths.repository_state(repo.common_dir), ref)
-    settings = config.load(repo.top, flags=flags)
+    settings = config.load(repo.top, flags=_same_model(run_dir, flags))
     ended = results.read(run_dir)
     if ended and ended["status"] == "verified" and not message:
         raise UsageError(
@@ -85,6 +85,16 @@ def resume(ref: str, message: str | None, flags: Mapping[str, Any], output: Outp
         return await ending.conduct(session, app.go_on(session, message))
 
     return _deliver(asyncio.run(run()), repo, output)
+
+
+def _same_model(run_dir: Path, flags: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The flags, with the model that the run began with unless they name one."""
+    if flags["model"] is not None or flags["base_url"] is not None:
+        return flags
+    started = next((e for e in reading.read(run_dir) if e.type == "run.started"), None)
+    model = started.data["model"] if started else {}
+    began = {"model": model.get("reference"), "base_url": model.get("base_url")}
+    return {**flags, **{name: value for name, value in began.items() if value}}
 
 
 def _deliver(result: dict[str, Any], repo: Repository, output: Output) -> int:
