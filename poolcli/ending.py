@@ -14,6 +14,7 @@ from poolcli.events import Event
 from poolcli.interrupts import Interrupts
 from poolcli.loop import Outcome, solve
 from poolcli.store import result as results
+from poolcli.workspace import PATCH
 
 #: The exit code of each status that a run can end with.
 EXIT_CODES = {
@@ -77,42 +78,45 @@ def _outcome_of(error: PoolError) -> Outcome:
 
 
 async def _finish(session: Session, outcome: Outcome) -> dict[str, Any]:
-    run, space = session.run, session.workspace
+    try:
+        _stop_programs(session)
+        patch, problem = _keep_patch(session)
+        result = _result(session, outcome, patch, problem)
+        try:
+            _record(session, outcome, result, problem)
+        finally:
+            results.write(session.run.dir, result)
+            if not problem:
+                session.workspace.remove()
+        return result
+    finally:
+        await session.close()
+
+
+def _stop_programs(session: Session) -> None:
     for program in session.ctx.sessions.values():
         program.close()
     session.ctx.sessions.clear()
-    process.kill_marked(run.id)
-    problem = ""
-    patch = b""
+    process.kill_marked(session.run.id)
+
+
+def _keep_patch(session: Session) -> tuple[bytes, str]:
+    """The patch, saved, and '' or what went wrong: then the worktree stays, the only copy of the work."""
     try:
-        patch = space.patch()
-        (run.dir / "patch.diff").write_bytes(patch)
+        patch = session.workspace.patch()
+        (session.run.dir / PATCH).write_bytes(patch)
     except (PoolError, OSError) as error:
-        # The worktree stays then: it is the only copy of the work.
-        problem = f"the patch could not be saved ({error}); the work is in {space.root}"
-    result = _result(session, outcome, patch, problem)
-    try:
-        if problem:
-            run.notice(problem, level="error", code="patch-not-saved")
-        run.emit(
-            "turn.done",
-            reason=outcome.status,
-        )
-        run.emit(
-            "run.ended",
-            status=outcome.status,
-            exit_code=result["exit_code"],
-            why=outcome.why,
-            patch=result["patch"],
-            usage=result["usage"],
-            seconds=result["seconds"],
-        )
-    finally:
-        results.write(run.dir, result)
-        if not problem:
-            space.remove()
-        await session.close()
-    return result
+        return b"", f"the patch could not be saved ({error}); the work is in {session.workspace.root}"
+    return patch, ""
+
+
+def _record(session: Session, outcome: Outcome, result: dict[str, Any], problem: str) -> None:
+    run = session.run
+    if problem:
+        run.notice(problem, level="error", code="patch-not-saved")
+    run.emit("turn.done", reason=outcome.status)
+    told = {key: result[key] for key in ("exit_code", "patch", "usage", "seconds")}
+    run.emit("run.ended", status=outcome.status, why=outcome.why, **told)
 
 
 def _result(session: Session, outcome: Outcome, patch: bytes, problem: str) -> dict[str, Any]:
@@ -129,7 +133,7 @@ def _result(session: Session, outcome: Outcome, patch: bytes, problem: str) -> d
         "repository": first.data["root"],
         "base": session.workspace.base,
         "verdict": verdict(run.events, session.judge.checks.command if session.judge.checks else ""),
-        "patch": {**patch_statistics(patch), "file": "" if problem else str(run.dir / "patch.diff")},
+        "patch": {**patch_statistics(patch), "file": "" if problem else str(run.dir / PATCH)},
         "usage": {
             "turns": spent.turns,
             "prompt": spent.prompt,
