@@ -1,9 +1,64 @@
-"""TEMPORARY STUB by the lead until CONTEXT's file is there: overwrite it."""
-def first_message(*, overview, instructions, changes, checks_section, task, quoted=""):
-    parts = []
-    if overview: parts.append(f"<repository>\n{overview}\n</repository>")
-    if instructions: parts.append(f'<instructions file="{instructions[0]}">\n{instructions[1]}\n</instructions>')
-    if changes: parts.append(f"<changes>{len(changes)} uncommitted files carried over: {', '.join(changes)}</changes>")
-    if checks_section: parts.append(checks_section)
-    if quoted: parts.append(f"<input>\n{quoted}\n</input>")
-    return "\n\n".join([*parts, f"<task>\n{task}\n</task>"])
+"""The first message of a run: what the model is given before it has asked for anything.
+
+The layout is part of what the demonstration model's template relies on; tests pin it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from poolcli.repomap.names import shown
+
+#: Names of changed files that are written out.
+CHANGES = 12
+#: Characters of piped text, about 6,000 tokens: longer logs are cut in the middle.
+QUOTED = 21_000
+
+
+def first_message(
+    *,
+    overview: str,
+    instructions: tuple[str, str] | None,
+    changes: Sequence[str],
+    checks_section: str,
+    task: str,
+    quoted: str = "",
+) -> str:
+    """The message, its sections in a fixed order; sections without content are left out.
+
+    `instructions` is (path, text), `changes` the paths of uncommitted files, `checks_section` the finished
+    `<checks>` block, `quoted` what came through a pipe beside the task. What is quoted cannot end its section.
+    """
+    sections = []
+    if overview:
+        sections.append(_section("repository", "", overview))
+    if instructions:
+        path, text = instructions
+        sections.append(_section("instructions", f' file="{shown(path).strip(chr(34))}"', text))
+    if changes:
+        sections.append(f"<changes>{_changes(changes)}</changes>")
+    if checks_section:
+        sections.append(checks_section)
+    if quoted.strip():
+        sections.append(_section("input", "", _middle_cut(quoted.strip("\n"))))
+    return "\n\n".join([*sections, f"<task>\n{task.strip()}\n</task>"])
+
+
+def _section(tag: str, attributes: str, body: str) -> str:
+    inert = re.sub(rf"<(/\s*{tag}\b)", r"<\\\1", body, flags=re.IGNORECASE)
+    return f"<{tag}{attributes}>\n{inert}\n</{tag}>"
+
+
+def _changes(paths: Sequence[str]) -> str:
+    files = "file" if len(paths) == 1 else "files"
+    names = ", ".join(map(shown, paths[:CHANGES]))
+    more = f" and {len(paths) - CHANGES} more" if len(paths) > CHANGES else ""
+    return f"{len(paths)} uncommitted {files} carried over: {names}{more}"
+
+
+def _middle_cut(text: str) -> str:
+    if len(text) <= QUOTED:
+        return text
+    head, tail = text[: QUOTED // 2], text[-(QUOTED // 2) :]
+    return f"{head}\n… {len(text) - QUOTED} characters left out …\n{tail}"

@@ -255,7 +255,7 @@ def _make(project: _Project) -> Iterator[_Candidate]:
 
 
 def _venv(project: _Project, folder: str) -> tuple[str, str]:
-    """The interpreter of the nearest virtual environment as seen from the folder, and the environment's path."""
+    """The nearest virtual environment: its interpreter as seen from the folder, and its own path."""
     for up, home in ((0, folder), (_depth(folder), ""))[: 2 if folder else 1]:
         for name in (".venv", "venv"):
             environment = _join(home, name)
