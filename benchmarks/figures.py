@@ -72,7 +72,9 @@ def render(lines: Sequence[Line]) -> str:
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [c.rjust(w) if column else c.ljust(w) for column, (c, w) in enumerate(zip(row, widths, strict=True))]
+    return [
+        c.rjust(w) if column else c.ljust(w) for column, (c, w) in enumerate(zip(row, widths, strict=True))
+    ]
 
 
 def _row(line: Line) -> tuple[str, ...]:
@@ -93,7 +95,9 @@ def _row(line: Line) -> tuple[str, ...]:
 
 
 def _number(value: float, unit: str) -> str:
-    return f"{value:.0f}" if unit in ("tokens", "bytes") else f"{value:.2f}" if unit == "x" else f"{value:.1f}"
+    return (
+        f"{value:.0f}" if unit in ("tokens", "bytes") else f"{value:.2f}" if unit == "x" else f"{value:.1f}"
+    )
 
 
 def progress(text: str) -> None:

@@ -25,8 +25,12 @@ with httpx.Client(timeout=None) as client:
                 text += choices[0]["delta"].get("content") or ""
                 for piece in choices[0]["delta"].get("tool_calls") or ():
                     calls.setdefault(piece["index"], []).append(piece)
-        asked = [(p[0]["id"], "".join(x["function"].get("arguments") or "" for x in p)) for p in calls.values()]
-        named = [{"id": i, "type": "function", "function": {"name": "shell", "arguments": a}} for i, a in asked]
+        asked = [
+            (p[0]["id"], "".join(x["function"].get("arguments") or "" for x in p)) for p in calls.values()
+        ]
+        named = [
+            {"id": i, "type": "function", "function": {"name": "shell", "arguments": a}} for i, a in asked
+        ]
         messages.append({"role": "assistant", "content": text, **({"tool_calls": named} if named else {})})
         for id, arguments in asked:
             command = ["bash", "-c", json.loads(arguments)["command"]]

@@ -53,7 +53,9 @@ class Bench:
     rss: dict[str, list[float]] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
 
-    def run(self, name: str, argv: Sequence[str], cwd: Path, *, checkout: Path = ROOT, terminal: bool = False) -> None:
+    def run(
+        self, name: str, argv: Sequence[str], cwd: Path, *, checkout: Path = ROOT, terminal: bool = False
+    ) -> None:
         """Measure a command and keep the figures under `name`. Raises SystemExit when it fails."""
         home = self.scratch / "home"
         home.mkdir()
@@ -132,7 +134,9 @@ def first_lines(bench: Bench) -> Iterator[Line]:
     yield Line("bare interpreter: python -c pass", bare)
     yield Line("floor: to the first request", floor, bare=bare)
     for name in (s.name for s in bench.subjects):
-        yield Line(f"{name}: to the first request", bench[f"{name} first"] - bench["checks"], "ms", floor, bare, 1.33)
+        yield Line(
+            f"{name}: to the first request", bench[f"{name} first"] - bench["checks"], "ms", floor, bare, 1.33
+        )
         shown = bench[f"{name} first, terminal"] - bench["checks"]
         yield Line(f"{name}: the same in a terminal", shown, "ms", floor, bare)
     for name in (s.name for s in bench.subjects):
@@ -145,7 +149,9 @@ def _prompt_lines(name: str, body: bytes) -> Iterator[Line]:
     yield Line(f"{name}: tools", size.tools / token, "tokens")
     yield Line(f"{name}: instructions and tools", (size.system + size.tools) / token, "tokens", target=1300)
     yield Line(f"{name}: repository context", size.repository / token, "tokens", target=1500)
-    yield Line(f"{name}: first request without that context", (size.total - size.repository) / token, "tokens")
+    yield Line(
+        f"{name}: first request without that context", (size.total - size.repository) / token, "tokens"
+    )
     yield Line(f"{name}: first request", size.total / token, "tokens")
     yield Line(f"{name}: first request, as sent", len(body), "bytes")
 
@@ -239,7 +245,9 @@ def fix_lines(bench: Bench) -> Iterator[Line]:
     """CPU of the whole, with and without the tests' own."""
     for name in (s.name for s in bench.subjects):
         yield Line(f"{name}: a whole fix", bench[f"{name} fix"])
-        yield Line(f"{name}: a whole fix, its 3 test runs taken out", bench[f"{name} fix"] - bench["tests"] * 3)
+        yield Line(
+            f"{name}: a whole fix, its 3 test runs taken out", bench[f"{name} fix"] - bench["tests"] * 3
+        )
 
 
 Part = tuple[Callable[[Bench], None], Callable[[Bench], Iterator[Line]]]
@@ -253,12 +261,18 @@ PARTS: dict[str, Part] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="rounds of each part (a third of them for turns)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="rounds of each part (a third of them for turns)"
+    )
     parser.add_argument("--only", default=",".join(PARTS), help="parts to measure")
     parser.add_argument("--turns", default="50,200", help="lengths of the runs")
     parser.add_argument("--files", type=int, default=100, help="files of the generated repository")
-    parser.add_argument("--other", type=Path, help="a second checkout of pool, measured in turn with this one")
+    parser.add_argument(
+        "--other", type=Path, help="a second checkout of pool, measured in turn with this one"
+    )
     parser.add_argument("--json", type=Path, help="write the lines here too")
     options = parser.parse_args(argv)
     subjects = [Subject("pool", ROOT)]

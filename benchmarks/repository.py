@@ -8,7 +8,18 @@ import subprocess
 from pathlib import Path
 from random import Random
 
-AREAS = ("billing", "catalogue", "customers", "delivery", "orders", "payments", "reports", "stock", "taxes", "users")
+AREAS = (
+    "billing",
+    "catalogue",
+    "customers",
+    "delivery",
+    "orders",
+    "payments",
+    "reports",
+    "stock",
+    "taxes",
+    "users",
+)
 NOUNS = ("amount", "batch", "discount", "entry", "invoice", "line", "rate", "row", "total", "unit")
 TASK = "fix the rounding of the invoice total"
 
@@ -39,7 +50,11 @@ def _module(random: Random, area: str, noun: str) -> str:
     for index in range(random.randrange(3, 12)):
         other = random.choice(NOUNS)
         lines += ["", f"def {noun}_{other}_{index}(values, factor={random.randrange(9)}):"]
-        lines += [f'    """The {other} of each {noun}."""', f"    return [round(v * factor, {index % 4}) for v in values]", ""]
+        lines += [
+            f'    """The {other} of each {noun}."""',
+            f"    return [round(v * factor, {index % 4}) for v in values]",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -50,7 +65,12 @@ def commit(folder: Path, files: dict[str, str]) -> Path:
         (folder / name).write_text(text)
     git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0"]
     env = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "start"], ["update-index", "--refresh"]):
+    for arguments in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["commit", "-q", "-m", "start"],
+        ["update-index", "--refresh"],
+    ):
         subprocess.run([*git, *arguments], cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
     return folder
 

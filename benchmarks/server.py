@@ -51,7 +51,7 @@ class Session:
         """Count a request; the reply to it."""
         prompt = body.removesuffix(b"]}")
         self.first = self.first or body
-        known = len(self._last) if prompt.startswith(self._last) else len(os.path.commonprefix([prompt, self._last]))
+        known = len(self._last) if prompt.startswith(self._last) else _common(prompt, self._last)
         self.sizes.append(len(prompt))
         self.known.append(known)
         self._last = prompt
@@ -65,6 +65,13 @@ class Session:
         """Bytes that a prefix cache computes over those it must when every request begins with the one before."""
         computed = sum(self.sizes) - sum(self.known)
         return computed / self.sizes[-1] if self.sizes else 0.0
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """How many bytes two texts begin with in common."""
+    return next(
+        (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 class Server:
@@ -94,7 +101,7 @@ class Server:
             except OSError:
                 pass  # the client was ended or went away
 
-    def _one(self, client: socket.socket, reader: Any) -> bool:  # noqa: ANN401
+    def _one(self, client: socket.socket, reader: Any) -> bool:
         request = reader.readline().split()
         headers: dict[bytes, bytes] = {}
         while (line := reader.readline()) not in (b"\r\n", b""):
@@ -106,15 +113,23 @@ class Server:
         if request[0] == b"POST":
             client.sendall(_stream(self.session.take(body), len(self.session.sizes)))
         else:
-            known = {b"/props": {"default_generation_settings": {"n_ctx": WINDOW}}, b"/v1/models": {"data": [{"id": "bench"}]}}
+            known = {
+                b"/props": {"default_generation_settings": {"n_ctx": WINDOW}},
+                b"/v1/models": {"data": [{"id": "bench"}]},
+            }
             answer = json.dumps(known.get(request[1], {})).encode()
-            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            client.sendall(head % len(answer) + answer)
         return headers.get(b"connection", b"").lower() != b"close"
 
 
 def _stream(reply: Reply, number: int) -> bytes:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return head + b"".join(b"%x\r\n%s\r\n" % (len(e), e) for e in map(_event, _events(reply, number))) + b"0\r\n\r\n"
+    return (
+        head
+        + b"".join(b"%x\r\n%s\r\n" % (len(e), e) for e in map(_event, _events(reply, number)))
+        + b"0\r\n\r\n"
+    )
 
 
 def _event(data: dict[str, Any] | None) -> bytes:
@@ -129,11 +144,24 @@ def _events(reply: Reply, number: int) -> list[dict[str, Any] | None]:
     for index, (name, arguments) in enumerate(reply.calls):
         text, id = json.dumps(arguments), f"call{number}x{index}"
         half = len(text) // 2
-        start = {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": text[:half]}}
-        deltas += [{"tool_calls": [start]}, {"tool_calls": [{"index": index, "function": {"arguments": text[half:]}}]}]
+        start = {
+            "index": index,
+            "id": id,
+            "type": "function",
+            "function": {"name": name, "arguments": text[:half]},
+        }
+        deltas += [
+            {"tool_calls": [start]},
+            {"tool_calls": [{"index": index, "function": {"arguments": text[half:]}}]},
+        ]
     chunks: list[dict[str, Any] | None] = [_chunk(delta, None) for delta in deltas]
     usage = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}
-    return [*chunks, _chunk({}, "tool_calls" if reply.calls else "stop"), {"choices": [], "usage": usage}, None]
+    return [
+        *chunks,
+        _chunk({}, "tool_calls" if reply.calls else "stop"),
+        {"choices": [], "usage": usage},
+        None,
+    ]
 
 
 def _chunk(delta: dict[str, Any], finish: str | None) -> dict[str, Any]:

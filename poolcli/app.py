@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from poolcli import __version__, landing, paths, prompts, sandbox, workspace
 from poolcli.config import Config
@@ -48,8 +49,7 @@ NOT_RUN = "pool was stopped before this call ran; make it again if it is still n
 Views = Callable[[], Sequence[View]]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """What was asked, text that came with it through a pipe, and the folder it was asked in."""
 
     text: str
@@ -59,8 +59,7 @@ class Task:
     unchecked: bool = False
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Struct):
     """A run with all its parts, from `begin` or `again` to `ending.finish`."""
 
     run: Run

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poolcli import paths
 from poolcli.errors import ConfigError
@@ -26,8 +28,7 @@ PROJECT_FILE = ".pool/config.toml"
 TOOL_KINDS = ("read", "edit", "move", "search", "execute", "other")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Option:
+class Option(Struct, frozen=True, eq=False):
     """One setting. Its name is the key in a file; `flag` is '' when the command line does not have it.
 
     `unset` says in words what the default means; `project` is whether a project's file may set it;
@@ -103,7 +104,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "context", "whole number", 0, "",
         "Context window in tokens: of a server that pool starts, or to be assumed of one that does not say.",
-        "the server's; 8192 for the demonstration model, 16384 for other local files",
+        "the server's; 4096 for the demonstration model, 16384 for other local files",
         minimum=0, endpoint=True,
     ),
     Option(
@@ -153,8 +154,7 @@ OTHER_VARIABLES = ("POOL_STATE", "POOL_RUN", "POOL_CALL", "POOL_DEBUG")
 
 
 # Every command makes this class: without a comparison that nobody needs it costs 0.4 ms of 1.1 less.
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Config:
+class Config(Struct, frozen=True, eq=False):
     """Every setting, checked. The fields are those of OPTIONS; times in seconds, 0 and '' as OPTIONS says."""
 
     model: str
@@ -187,8 +187,7 @@ class Config:
         return f"Config(model={self.model!r}, base_url={self.base_url!r}, …)"
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """Values of one source, each with its origin, and what is to be said about it."""
 
     values: Mapping[str, tuple[Any, str]]

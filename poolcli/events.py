@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 #: Written into `run.started`; raised when a reader of the old form would be wrong, not merely incomplete.
 LOG_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One thing that happened. `seq` counts stored events from 1 without gaps; live ones have seq 0.
 
     `t` is wall time in seconds since the epoch, for people; durations in `data` come from the monotonic clock.
@@ -29,8 +29,7 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class EventType:
+class EventType(Struct, frozen=True):
     """What one type of event means and carries; `live` ones are shown but neither stored nor numbered."""
 
     meaning: str

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poolcli import policy
 from poolcli.messages import Call
@@ -27,8 +29,7 @@ class Repeating(Exception):
     """The model made the same call with the same result over and over."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
+class _Checked(Struct, frozen=True):
     """A call that may run (`tool` set) or whose result is already known (`refusal` set)."""
 
     call: Call

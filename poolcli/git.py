@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from poolcli.errors import RepositoryError, WorkspaceError
 
@@ -68,8 +69,7 @@ class GitError(WorkspaceError):
     """A git command failed; the message is what git said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a git process gave back."""
 
     code: int
@@ -77,8 +77,7 @@ class Answer:
     err: str
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
+class Repository(Struct, frozen=True):
     """A checkout that a run can start from: all paths absolute; `head_name` is '' when HEAD is detached.
 
     `git_dir` belongs to this checkout, `common_dir` to all linked worktrees of the repository.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct, field
 
 from poolcli.run import Run
 from poolcli.tools.base import Files, Output
@@ -15,8 +16,7 @@ from poolcli.verdict.runner import run_checks
 Phase = Literal["baseline", "tool", "round"]
 
 
-@dataclass(slots=True)
-class Judge:
+class Judge(Struct):
     """Runs `checks` in the workspace; `timeout` in seconds bounds each run of them."""
 
     run: Run

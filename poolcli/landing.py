@@ -17,9 +17,11 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.json import encode as json_encode
 
 from poolcli import worktrees
 from poolcli.errors import Exit, WorkspaceError
@@ -38,8 +40,7 @@ class LandingError(WorkspaceError):
     exit_code = Exit.USAGE
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
+class Landed(Struct, frozen=True):
     """What landing did: the files it touched, the commit and the branch it made ('' for none)."""
 
     files: tuple[str, ...]
@@ -49,8 +50,7 @@ class Landed:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
+class _Move(Struct, frozen=True):
     """One file of the plan. `before` and `after` are fingerprints; '' means that there is no file."""
 
     path: str
@@ -58,8 +58,7 @@ class _Move:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(Struct, frozen=True):
     """All that is left to do once it is written: moves, then the commit when one was asked for."""
 
     moves: tuple[_Move, ...]
@@ -309,7 +308,7 @@ def _run_plan(repo: Repository, run_dir: Path, plan: _Plan) -> None:
     state = run_dir.parent.parent
     _write_durably(state / POINTER, run_dir.name.encode())
     # From here on the landing is finished by whoever comes next.
-    _write_durably(run_dir / STAGE / "plan.json", json.dumps(asdict(plan)).encode())
+    _write_durably(run_dir / STAGE / "plan.json", json_encode(plan))
     _finish(repo, run_dir)
 
 

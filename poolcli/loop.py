@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poolcli.errors import BudgetError, ModelError
 from poolcli.gate import Gate, Repeating
@@ -24,16 +26,14 @@ PATIENCE = 2
 EMPTY = "Your last reply held neither text nor a tool call. Make a tool call, or say what you did if the work is done."
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How the loop ended: a status of `run.ended`, and one line that says why."""
 
     status: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """What the loop drives. `evidence` words a red report as the next message to the model."""
 
     run: Run

@@ -6,29 +6,27 @@ The JSON forms here are what the event log stores; a server's dialect is made fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """Plain text, as said to or by the model."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Think:
+class Think(Struct, frozen=True):
     """Reasoning that the server reported apart from the text. `extra` holds what it wants back verbatim."""
 
     text: str
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One tool call. `args` is None when the model's arguments were not a JSON object; `raw` is what it wrote."""
 
     id: str
@@ -37,8 +35,7 @@ class Call:
     raw: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """The one result of the call with this id, as the model reads it."""
 
     id: str
@@ -49,8 +46,7 @@ class Result:
 Part = Text | Think | Call | Result
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One message: a role and its parts, in order."""
 
     role: Role

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+
+class Decision(Struct, frozen=True):
     """allow, ask a person, or deny; `why` is shown to people and, on deny, to the model."""
 
     verdict: Literal["allow", "ask", "deny"]

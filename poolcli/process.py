@@ -13,8 +13,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 #: Names in a child's environment by which it is found again, whatever sessions or groups it made for itself.
 CALL, RUN = "POOL_CALL", "POOL_RUN"
@@ -37,8 +38,7 @@ ROUNDS = 8
 _LEFT_BEHIND = "(a program that was left running in the background was ended with the command)"
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """How a command ended.
 
     `exit_code` is None when pool killed it and negative for a signal of another; `output` is stdout and

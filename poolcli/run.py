@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from poolcli.context import Projection
 from poolcli.errors import BudgetError
@@ -40,8 +41,7 @@ class View(Protocol):
         """Finish the output."""
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """What a run may spend; 0 means no limit. `turns` are requests to the model, `rounds` runs of the checks
     after the model said that it was done, `tokens` those of all prompts and replies together."""
 
@@ -51,8 +51,7 @@ class Budget:
     rounds: int = 0
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(Struct):
     """What a run has spent so far, summed from its events."""
 
     turns: int = 0
@@ -73,8 +72,7 @@ class Spent:
             self.rounds += 1
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct):
     """One run. Everything that happens goes through `emit`; nothing is shown that was not saved."""
 
     id: str
@@ -93,7 +91,7 @@ class Run:
         """Take over the events of an earlier process without writing or showing them again."""
         for event in events:
             self._take(event)
-        self.earlier = Spent(**{name: getattr(self.spent, name) for name in Spent.__slots__})
+        self.earlier = Spent(**{name: getattr(self.spent, name) for name in Spent.__struct_fields__})
 
     def _take(self, event: Event) -> None:
         self.events.append(event)

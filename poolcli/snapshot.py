@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from poolcli.git import IDENTITY, Repository, git
 
@@ -27,8 +28,7 @@ LITTER_ENDINGS = (".pyc", ".pyo")
 _LITTER_OPTIONS = tuple(f"--exclude={name}" for name in (*sorted(LITTER), "*.pyc", "*.pyo"))
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """A state of the user's checkout as a commit; `commit` is `head` itself when the checkout was clean."""
 
     commit: str
@@ -37,8 +37,7 @@ class Snapshot:
     dirty: int
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """How a checkout differs from its HEAD, as git status sees it. Paths are relative to the top."""
 
     #: Changed, added, deleted and untracked files: what a snapshot carries over.

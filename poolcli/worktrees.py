@@ -13,9 +13,11 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from poolcli.errors import PoolError
 from poolcli.git import GitError, Repository, git
@@ -28,8 +30,7 @@ RECORD = "workspace.json"
 INDEX = "index"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """What is needed to read the work out of a worktree later, also in another process."""
 
     base: str

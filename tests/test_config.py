@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import subprocess
@@ -12,6 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import msgspec.structs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +60,7 @@ def project(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_the_table_and_the_class_name_the_same_settings() -> None:
-    fields = [f.name for f in dataclasses.fields(Config)]
+    fields = [f.name for f in msgspec.structs.fields(Config)]
     assert fields == [option.name for option in OPTIONS] + ["origins", "notices"]
     for option in OPTIONS:
         if option.default is not None and not option.choices:

@@ -30,8 +30,7 @@ class Memory:
         pass
 
 
-@dataclass(frozen=True)
-class Ours(Tool):
+class Ours(Tool, frozen=True):
     """A tool with the contract of a shipped one and a body of ours."""
 
     body: Any = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from poolcli import app, config, ending, paths
 from poolcli.commands import stdin
@@ -19,8 +20,7 @@ from poolcli.store import result as results
 from poolcli.views.choose import choose
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True):
     """What the user wants to see and to have done with the result."""
 
     json: bool = False

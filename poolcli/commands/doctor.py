@@ -7,9 +7,10 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
+
+from msgspec import Struct
 
 from poolcli import config, paths
 from poolcli.config import Config
@@ -35,8 +36,7 @@ LARGER_WINDOW = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One line of the report. `fix` is the next step; `code` is the exit code if this one fails."""
 
     status: Status

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct, field
 
 from poolcli.messages import Message
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
+class ModelInfo(Struct, frozen=True):
     """Which model answers, and where. `window` is its context in tokens, 0 when the server does not say."""
 
     name: str
@@ -20,8 +20,7 @@ class ModelInfo:
     notice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens of one request. `cached` is the part of `prompt` that the server did not compute again."""
 
     prompt: int | None = None
@@ -29,16 +28,14 @@ class Usage:
     cached: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """A piece of the reply as it arrives."""
 
     kind: Literal["text", "think"]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """The whole reply; always the last thing that a stream gives."""
 
     message: Message

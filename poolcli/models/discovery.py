@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 #: Where servers put the context they really run with: vLLM, LM Studio, OpenRouter. (`n_ctx_train` is not it.)
 _WINDOWS = ("max_model_len", "loaded_context_length", "context_length", "max_context_length")
 
 
-@dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalogue(Struct, frozen=True):
     """The models that a server lists, in its order, and their context in tokens where it says one."""
 
     names: tuple[str, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from poolcli.errors import ConfigError
 
@@ -12,8 +13,7 @@ from poolcli.errors import ConfigError
 OWN_FIELDS = frozenset({"model", "messages", "tools", "stream", "max_tokens"})
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Deadlines in seconds."""
 
     #: To a connection.
@@ -27,8 +27,7 @@ class Limits:
     total: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """A model at an OpenAI-compatible server.
 
     `model` may be '': then the first one that the server lists is used. `key_name` says in messages where the
@@ -39,13 +38,17 @@ class Endpoint:
 
     base_url: str
     model: str = ""
-    api_key: str = field(default="", repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    api_key: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     window: int = 0
-    proxy: str = field(default="", repr=False)
+    proxy: str = ""
     key_name: str = "POOL_API_KEY"
     limits: Limits = Limits()
+
+    def __repr__(self) -> str:
+        # A traceback or a log must never show the key, and headers and proxy URLs hold others.
+        return f"Endpoint({self.base_url!r}, {self.model!r}, …)"
 
     def __post_init__(self) -> None:
         scheme, _, rest = self.base_url.strip().partition("://")

@@ -16,9 +16,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+
+from msgspec import Struct
 
 from poolcli.errors import ModelError, UsageError
 
@@ -32,8 +33,7 @@ GRACE = 2.0
 INSTALL = "pip install 'poolcli[local]', or give the server of a model with --base-url URL"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What a server is to serve, and how. `ctx` is per slot, in tokens; `threads` 0 lets llama.cpp choose."""
 
     gguf: Path
@@ -43,8 +43,7 @@ class Order:
     engine: str = "auto"
 
 
-@dataclass(slots=True)
-class LocalServer:
+class LocalServer(Struct):
     """A running server. `api_key` is its own random key; `log` is the file that it writes to."""
 
     order: Order
@@ -52,7 +51,7 @@ class LocalServer:
     log: Path
     port: int = 0
     _process: subprocess.Popen[bytes] | None = None
-    _ended: asyncio.Task[bytes] | None = field(default=None, repr=False)
+    _ended: asyncio.Task[bytes] | None = None
 
     @property
     def base_url(self) -> str:

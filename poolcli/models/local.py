@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from poolcli import paths
 from poolcli.errors import ModelError
@@ -23,7 +24,7 @@ DEMO_FILE = "pool-demo.gguf"
 #: Context per slot in tokens when none was asked for. Cache memory grows with it; the server itself lowers it
 #: to what the model was trained for.
 DEFAULT_CONTEXT = 16384
-DEMO_CONTEXT = 8192
+DEMO_CONTEXT = 4096
 #: So small a model gains nothing from a second thread, and where other programs keep the cores busy, threads
 #: wait for each other: 390 tokens per second with one, 3 to 40 with two.
 DEMO_THREADS = 1

@@ -76,7 +76,7 @@ def _sampling(config: Config) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def _limits(config: Config) -> Any:  # noqa: ANN401 (the class is loaded with the client only)
+def _limits(config: Config) -> Any:
     from poolcli.models.endpoint import Limits
 
     return Limits(first=config.first_deadline, idle=config.idle_deadline, total=config.reply_deadline)

@@ -7,8 +7,9 @@ import json
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from poolcli.models.script import ScriptReply
 
@@ -22,8 +23,7 @@ TOKEN = 4
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A request; header names are in lower case, the path has no query."""
 
     method: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
+
+from msgspec import Struct, field
 
 from poolcli.errors import ModelError
 from poolcli.messages import Call, Message, Part, Text, Think
@@ -18,8 +19,7 @@ MAX_CALLS = 64
 MAX_NAME = 200
 
 
-@dataclass(slots=True)
-class _Building:
+class _Building(Struct):
     """A call as far as it has come."""
 
     index: int | None

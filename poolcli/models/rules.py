@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 #: Characters shown of each side where two requests differ.
 SHOWN = 40
@@ -19,8 +20,7 @@ class Violation(Exception):
     """A request breaks a rule; the text says which, and where."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """Where a conversation stands: its number of messages, the last role, the calls without a result."""
 
     count: int = 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from poolcli.errors import ConfigError
 
@@ -29,8 +30,7 @@ _HTTP = re.compile("http:[345][0-9][0-9]")
 WINDOW = 131_072
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptCall:
+class ScriptCall(Struct, frozen=True):
     """One call of a reply; `arguments` is the text that the server sends, JSON or not."""
 
     name: str
@@ -38,8 +38,7 @@ class ScriptCall:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptReply:
+class ScriptReply(Struct, frozen=True):
     """One reply. The server makes up `usage` and `finish` when not given; `delay` is seconds per piece."""
 
     text: str = ""
@@ -55,8 +54,7 @@ class ScriptReply:
     retry_after: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """A whole script. `key` is the API key that the server asks for, '' for none."""
 
     name: str
@@ -164,5 +162,5 @@ def _check(entry: object, allowed: Mapping[str, tuple[type, ...]], where: str) -
             raise ConfigError(f"{where}: {key} must be {_TYPES[allowed[key][-1]]}")
 
 
-def _fits(value: Any, types: tuple[type, ...]) -> bool:  # noqa: ANN401
+def _fits(value: Any, types: tuple[type, ...]) -> bool:
     return isinstance(value, types) and (bool in types or not isinstance(value, bool))

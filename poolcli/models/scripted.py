@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from poolcli.models.base import ModelInfo
 from poolcli.models.endpoint import Endpoint
@@ -33,8 +34,7 @@ from poolcli.models.rules import Conversation, Violation
 from poolcli.models.script import Script, load
 
 
-@dataclass(slots=True)
-class Log:
+class Log(Struct):
     """What a server has seen: `GET /_log` answers with it."""
 
     #: Bytes of each accepted request, and how many of them were known from the one before.

@@ -10,12 +10,13 @@ LONGEST = 160
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
 _PLAIN = re.compile(r"[\w.,@+=~#%&()\[\]{}!$^/-]+\Z")
 #: Words that say nothing about where in a repository something is.
-_COMMON = frozenset(
+_COMMON_TEXT = (
     "a about add all also an and any are as at be bug but by can change check code correct do does error fail "
     "failing fails file fix folder for from function get has have how if implement in into is it its line make "
     "module must new not of on or out please py remove repo repository return returns run should so test that "
-    "the then there these this to update use used using we when where which why with work wrong you".split()
+    "the then there these this to update use used using we when where which why with work wrong you"
 )
+_COMMON = frozenset(_COMMON_TEXT.split())
 
 
 def shown(name: str) -> str:

@@ -43,12 +43,14 @@ _ENTRIES = (
     "package.json", "Cargo.toml", "go.mod", "pom.xml", "build.gradle", "CMakeLists.txt", "Makefile", "Gemfile",
     "composer.json",
 )  # fmt: skip
-_MAINS = frozenset(
+_MAINS_TEXT = (
     "__main__.py main.py app.py cli.py manage.py main.go main.rs lib.rs main.c main.cpp Main.java "
-    "index.js index.ts index.tsx main.js main.ts server.js".split()
+    "index.js index.ts index.tsx main.js main.ts server.js"
 )
+_MAINS = frozenset(_MAINS_TEXT.split())
 _TESTS = frozenset(("test", "tests", "__tests__", "spec", "specs", "testing"))
-_SCRIPTS = re.compile(r"^\[project\.scripts\][ \t]*\n((?:[ \t]*[\w\"'-]+[ \t]*=[^\n]*\n?)+)", re.M)
+_SCRIPTS = re.compile(r"^\[project\.scripts\][ \t]*\n((?:[\w\"'-]+[ \t]*=[^\n]*\n?)+)", re.M)
+_SCRIPT = re.compile(r"^[\"']?([\w-]+)[\"']?[ \t]*=[ \t]*[\"']([\w.:]+)[\"']", re.M)
 
 
 def overview(
@@ -94,16 +96,21 @@ def _head(root: Folder, read: Callable[[str], str | None]) -> list[str]:
     for end, number in endings.items():
         languages[_LANGUAGES.get(end, "other")] += number
     top = sorted(languages.items(), key=lambda item: (item[0] == "other", -item[1], item[0]))
-    lines = [f"{root.count} files: " + ", ".join(f"{name} {number}" for name, number in [*top[:4], *top[4:][-1:]])]
+    lines = [
+        f"{root.count} files: " + ", ".join(f"{name} {number}" for name, number in [*top[:4], *top[4:][-1:]])
+    ]
     own = {name for name, _ in root.files}
     near = sorted(mains, key=lambda path: (path.count("/"), path))[:4]
     if entries := [name for name in _ENTRIES if name in own][:5] + near:
         lines.append("start at: " + ", ".join(map(shown, entries)))
     if "pyproject.toml" in own and (scripts := _SCRIPTS.search(read("pyproject.toml") or "")):
-        lines.append("commands: " + ", ".join(shown(line.strip()) for line in scripts[1].splitlines()[:4]))
+        found = _SCRIPT.findall(scripts[1])[:4]
+        lines.append("commands: " + ", ".join(f"{name} ({shown(target)})" for name, target in found))
     if tests:
         most = sorted(tests.items(), key=lambda item: (item[0].count("/"), -item[1], item[0]))[:4]
-        lines.append("tests: " + ", ".join(f"{shown(path + '/')} ({_files(number)})" for path, number in most))
+        lines.append(
+            "tests: " + ", ".join(f"{shown(path + '/')} ({_files(number)})" for path, number in most)
+        )
     return lines
 
 
@@ -143,7 +150,7 @@ def _tree(root: Folder, room: int) -> str:
     for folder in root.folders:
         if folder.path in first:
             put(folder)
-    while queue:
+    while queue and room > 8:  # no folder can be opened with less
         folder = heappop(queue)[2]
         saved = len(lines[folder.path]) + 1
         new = opened(folder, room + saved)
@@ -154,14 +161,17 @@ def _tree(root: Folder, room: int) -> str:
         room += saved - sum(len(line) + 1 for line in new.values())
         for below in folder.folders:
             put(below)
-    return "\n".join(line for _, line in sorted(lines.items()))
+    # A folder comes before what is in it, and both before a neighbour such as `a-b`.
+    return "\n".join(line for _, line in sorted(lines.items(), key=lambda item: item[0].replace("/", "\0")))
 
 
 def _open_line(folder: Folder, room: int) -> str:
     """`dir/ a.py b.py … 12 more`: the folder's own files, the relevant ones for sure."""
     start = shown(folder.path + "/") if folder.path else "./"
     most = NAMES if folder.score or not folder.path else NAMES // 2
-    ranked = sorted(folder.files, key=lambda file: (-folder.scores.get(file[0], 0), file[0] not in _ENTRIES, file))
+    ranked = sorted(
+        folder.files, key=lambda file: (-folder.scores.get(file[0], 0), file[0] not in _ENTRIES, file)
+    )
     left = min(room, 1200) - len(start) - 16  # at most a few lines of one folder; 16 for `… 12345 more`
     kept: list[tuple[str, int]] = []
     for file in ranked[:most]:

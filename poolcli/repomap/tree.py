@@ -15,10 +15,11 @@ _NAMED = 12
 
 _PATHS = re.compile(r"[\w./-]*\w\.\w+")
 #: Folders that hold what others wrote or what a program made.
-_FOREIGN = frozenset(
+_FOREIGN_TEXT = (
     "node_modules vendor third_party thirdparty external deps dist build out target coverage generated fixtures "
-    "testdata snapshots __snapshots__ locale locales assets static images img media data migrations".split()
+    "testdata snapshots __snapshots__ locale locales assets static images img media data migrations"
 )
+_FOREIGN = frozenset(_FOREIGN_TEXT.split())
 
 
 class Folder:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from poolcli.errors import StoreError
 from poolcli.events import CATALOGUE, LIVE, LOG_VERSION, Event, from_line
@@ -17,8 +18,7 @@ LOCK = "lock"
 RESULT = "result.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(Struct, frozen=True):
     """What a log holds. `end` is the offset behind the last whole record, `torn` the bytes behind it.
 
     Events of unknown types are kept: they count in `seq`, and every reader skips them.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from poolcli.errors import UnknownRunError
 from poolcli.events import Event
@@ -18,8 +19,7 @@ from poolcli.store.reading import LOG, locked, record
 _TAIL = 65536
 
 
-@dataclass(frozen=True, slots=True)
-class RunInfo:
+class RunInfo(Struct, frozen=True):
     """A run as `pool log` lists it. `started` is wall time in seconds since the epoch, 0 when not known."""
 
     id: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from poolcli.process import Finished
 
@@ -14,8 +15,7 @@ class ToolError(Exception):
     """The tool could not do what was asked; the text goes to the model and says what to do instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True):
     """A tool's result: `text` for the model, `show` for people, `ok` for both.
 
     `show` items are JSON values: {"type": "text", "text"}, {"type": "diff", "path", "diff"},
@@ -48,8 +48,7 @@ class Files(Protocol):
         """Run a shell command in the worktree, sandboxed as configured; its whole output goes to `log`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ctx:
+class Ctx(Struct, frozen=True):
     """All that a tool may touch. Five fields, for ever."""
 
     workspace: Files

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from poolcli.errors import ConfigError
 from poolcli.tools.base import ToolError
@@ -32,8 +33,7 @@ _ARTICLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(Struct, frozen=True):
     """One parameter. `default` is what the function takes when it is left out (None when required)."""
 
     name: str
@@ -44,8 +44,7 @@ class Param:
     enum: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(Struct, frozen=True):
     """One tool. `limit` is the most characters that the model gets back."""
 
     name: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poolcli.tools import files
 from poolcli.tools.base import Ctx, Output, ToolError
@@ -20,8 +21,7 @@ DISTINCT = 8
 COMPARED = 4000
 
 
-@dataclass(frozen=True, slots=True)
-class Replaced:
+class Replaced(Struct, frozen=True):
     """The text after a replacement, and the lines (of the text before, from 1) where old text began."""
 
     text: str

@@ -6,8 +6,9 @@ import codecs
 import os
 import secrets
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from poolcli.tools.base import Ctx, ToolError
 
@@ -30,16 +31,14 @@ _BOMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A file: where it is, and its name as the model should write it."""
 
     file: Path
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(Struct, frozen=True):
     """The text of a file and how to get its bytes back: `encode` of the same text gives the same bytes.
 
     Bytes that are not valid in the encoding are surrogates in `text`; `valid` is False then.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poolcli import paths
 from poolcli.errors import ConfigError
@@ -18,8 +20,7 @@ from poolcli.tools.contract import Contract
 ORDER = ("read", "search", "list", "edit", "write", "run_tests", "shell", "terminal")
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True):
     """A contract and the function behind it."""
 
     contract: Contract

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from poolcli import git, process
 from poolcli.tools import files
@@ -46,8 +47,7 @@ _GIT_GREP = ["grep", "--untracked", "-nIz", "--no-color", "--no-column", "--no-r
 _MATCH = re.compile(r"(?P<file>[^\0]+)\0(?P<line>\d+)[\0:](?P<text>.*)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
+class _Scope(Struct, frozen=True):
     """Where to search: a path below `root` ('' for all of it), names that match `glob` ('' for all)."""
 
     root: Path

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from poolcli.process import Finished
 from poolcli.sanitize import clean
@@ -23,8 +24,7 @@ SHOWN = 15_000
 SETTLE = 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class Background:
+class Background(Struct, frozen=True):
     """A command that runs on after its call."""
 
     task: asyncio.Task[Finished]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from poolcli.verdict import count_lines, pytest_output, unittest_output
 from poolcli.verdict.failures import Failure, Parsed, clip, plain, strip_root
@@ -33,8 +34,7 @@ BRIEF = 600
 IN_FULL = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """The result of one run of the checks.
 
     `status` is `passed`, `failed`, `timeout`, `error` (the command could not start) or `none` (no test ran).

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 #: Longest line of evidence: a line of code is shorter, a dumped value need not be read whole.
 LINE = 240
@@ -18,16 +19,14 @@ _MARKERS = re.compile(r"[\s^~]*[\^~][\s^~]*\Z")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """One test that did not pass: `title` names it (`FAIL test_add (…)`), `lines` say where and why."""
 
     title: str
     lines: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(Struct, frozen=True):
     """What a runner said. `failed` counts failures and errors alike; an expected failure counts as passed."""
 
     passed: int

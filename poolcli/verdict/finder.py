@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Read = Callable[[str], "str | None"]
 Which = Callable[[str], "str | None"]
@@ -38,8 +39,7 @@ _TEST_FUNCTION = re.compile(r"^(?:async )?def test\w*\(", re.M)
 _MAKE_TEST = re.compile(r"^test[ \t]*::?(?!=)", re.M)
 
 
-@dataclass(frozen=True, slots=True)
-class Checks:
+class Checks(Struct, frozen=True):
     """The command that decides whether the work is done: what runs, who said so, and why it was chosen."""
 
     command: str
@@ -48,8 +48,7 @@ class Checks:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(Struct, frozen=True):
     command: str
     why: str
     #: Folder that it is run in; '' is the root.
@@ -66,8 +65,7 @@ class _Candidate:
         return bool(self.missing), _depth(self.subject or self.folder), self.rank, self.folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Project:
+class _Project(Struct, frozen=True):
     """What the candidates look at."""
 
     files: Collection[str]

@@ -33,7 +33,7 @@ async def run_checks(
     finished = await workspace_run(checks.command, timeout=timeout, log=log)
     if finished.truncated:
         # Which tests failed may stand in the part that was left out.
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         finished = replace(finished, output=_whole(log) or finished.output)
     return report(finished, root=root)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 #: How a piece of text is meant; each view decides what that looks like.
 Tone = Literal["", "dim", "good", "bad", "warn"]
@@ -12,46 +13,40 @@ Span = tuple[str, Tone]
 Fact = tuple[Span, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """The top: what was asked, and facts as (name, value)."""
 
     task: str
     facts: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """One line that a person should know."""
 
     level: Literal["info", "warning", "error"]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Prose:
+class Prose(Struct, frozen=True):
     """What the model said."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+class Thought(Struct, frozen=True):
     """The model's reasoning, or its beginning; `more` lines of it are not shown."""
 
     text: str
     more: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What a person said after the run began."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One thing that was done: a call, a run of the checks. `facts` follow the subject."""
 
     mark: Literal["ok", "good", "bad", "skip"]
@@ -60,8 +55,7 @@ class Step:
     facts: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DiffRow:
+class DiffRow(Struct, frozen=True):
     """A line of a diff: kind "+", "-", " " or "…" (left out); `number` in the file it belongs to."""
 
     kind: str
@@ -69,8 +63,7 @@ class DiffRow:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """The diff of one file, below the step that made it; `more` rows of it are not shown."""
 
     path: str
@@ -78,8 +71,7 @@ class Change:
     more: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(Struct, frozen=True):
     """Lines of output below a step; `above` and `below` count those left out."""
 
     rows: tuple[str, ...]
@@ -88,8 +80,7 @@ class Quote:
     tone: Tone = "dim"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The end: one word, facts as (name, value), and what to type next as (command, what it does)."""
 
     word: str

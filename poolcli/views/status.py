@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from poolcli.events import Event
 from poolcli.sanitize import clean
@@ -20,8 +21,7 @@ LONG = 3.0
 KEPT = 8000
 
 
-@dataclass(slots=True)
-class Status:
+class Status(Struct):
     """The present: activity, running calls with their latest output, the reply as far as it has come."""
 
     doing: str = "starting"

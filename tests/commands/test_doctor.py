@@ -115,7 +115,7 @@ def test_every_line_that_is_not_ok_has_a_fix(repo: Path) -> None:
 def test_the_demonstration_model_is_really_started(repo: Path) -> None:
     report = examine()
     assert report.code == 0 and report.status["model"] == report.status["local server"] == "ok"
-    assert "demonstration model" in report.said["model"] and "8192" in report.said["model"]
+    assert "demonstration model" in report.said["model"] and "4096" in report.said["model"]
 
 
 def test_not_a_repository(

@@ -339,13 +339,13 @@ def test_giving_up_while_it_loads_leaves_nothing(tmp_path: Path, llama_server: C
 def test_without_any_llama_cpp_the_message_says_what_to_install(engine: str) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "sys.modules['xllamacpp'] = None\n"  # as where it is not installed
         "from poolcli.models.llama_server import choose_engine\n"
         "try: choose_engine(sys.argv[1])\n"
         "except Exception as error: print(int(error.exit_code), error, error.hint)\n"
     )
     root = str(Path(local.__file__).parents[2])
-    # -S: without the installed packages.
-    argv = [sys.executable, "-S", "-E", "-c", code, engine, root]
+    argv = [sys.executable, "-E", "-c", code, engine, root]
     said = subprocess.run(argv, capture_output=True, text=True, env={"PATH": "/nowhere"}, check=True).stdout
     assert said.startswith("6 ") and "pip install 'poolcli[local]'" in said and "--base-url" in said
 

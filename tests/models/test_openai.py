@@ -8,12 +8,12 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from poolcli.errors import ConfigError, ModelError
 from poolcli.messages import Call, Message, Result, Text, Think, user

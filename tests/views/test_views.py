@@ -8,11 +8,11 @@ import sys
 import termios
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from poolcli.events import Event, to_line
 from poolcli.views.choose import choose
