@@ -40,7 +40,9 @@ def _in_a_process(files: Mapping[str, str]) -> Report:
         for name, text in files.items():
             Path(folder, name).write_text(text)
         command = [sys.executable, "-m", "unittest"]
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
     return condense(done.stdout, root=folder, exit_code=done.returncode)
 
 

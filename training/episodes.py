@@ -32,7 +32,7 @@ class Mistakes:
     """How often a demonstration shows each kind of mistake at a bug.
 
     `wrong`: another line than the right one; `misspelt`: the right line with a name spelt wrongly; `refused`:
-    an edit whose old text does not exist; `early`: the share of red states in which the work is called done.
+    an edit whose old text does not exist or that changes nothing; `early`: the share of red states in which the work is called done.
     """
 
     wrong: float
@@ -42,7 +42,7 @@ class Mistakes:
 
 
 BASE = Mistakes(wrong=0.22, misspelt=0.0, refused=0.04, early=0.13)
-REFINE = Mistakes(wrong=0.3, misspelt=0.08, refused=0.07, early=0.13)
+REFINE = Mistakes(wrong=0.3, misspelt=0.08, refused=0.1, early=0.13)
 
 
 @cache
@@ -144,19 +144,22 @@ class Expert:
         self.messages.append(say(text, "edit", path=path, old=old, new=new, trained=trained))
 
     def refused_edit(self, bug: Bug) -> None:
-        """An edit whose old text is misspelt; pool refuses it."""
+        """An edit whose old text is misspelt, or that changes nothing; pool refuses it."""
         old = self.lines[bug.line].strip()
+        good = bug.good.strip() if self.random.random() < 0.5 else old
         names = list(re.finditer(r"[a-z_]{3,}", old))
-        if names and self.random.random() < 0.6:
+        if good == old:
+            wrong = old
+        elif names and self.random.random() < 0.6:
             name = self.random.choice(names)
             wrong = old[: name.start()] + misspelt(name.group(), self.random) + old[name.end() :]
         else:
             place = self.random.randrange(len(old))
             wrong = old[:place] + old[place + 1 :]
         try:
-            replace(self.source, wrong, bug.good.strip(), path=self.instance.module)
+            replace(self.source, wrong, good, path=self.instance.module)
         except ToolError as error:
-            self._say_edit(bug, wrong, bug.good.strip(), trained=False)
+            self._say_edit(bug, wrong, good, trained=False)
             self.messages.append(result(f"error: {error}"))
 
     def run_tests(self) -> str:

@@ -22,16 +22,16 @@ from training.data import TOKENIZER
 from training.network import Muon, Network, Shape
 from training.tokenizer import PAD, Tokenizer
 
-#: What a token that the model only reads weighs in the loss, beside 1 for one that it writes; and the share
-#: of them that is looked at, which saves a fifth of the work.
-READ_WEIGHT, READ_SHARE = 0.12, 0.4
+#: The share of the tokens that the model only reads whose prediction counts; fewer save work.
+READ_SHARE = 0.4
 CHUNK = 2048
 
 
 class Corpus:
     """All demonstrations of some token files."""
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(self, files: list[Path], read_weight: float) -> None:
+        self.read_weight = read_weight
         loaded = [np.load(file) for file in files]
         self.ids = np.concatenate([z["ids"] for z in loaded])
         self.trained = np.concatenate([z["trained"] for z in loaded])
@@ -46,7 +46,9 @@ class Corpus:
         for n, row in enumerate(rows):
             start, size = self.starts[row], self.lengths[row]
             ids[n, :size] = self.ids[start : start + size]
-            weights[n, :size] = np.where(self.trained[start : start + size], 1.0, READ_WEIGHT / READ_SHARE)
+            weights[n, :size] = np.where(
+                self.trained[start : start + size], 1.0, self.read_weight / READ_SHARE
+            )
         return torch.from_numpy(ids), torch.from_numpy(weights)[:, 1:].reshape(-1)
 
     def batches(self, most: int, rng: np.random.Generator) -> Iterator[list[int]]:
@@ -80,7 +82,7 @@ def train(options: argparse.Namespace) -> None:
     if world > 1:
         dist.init_process_group("gloo")
     files = sorted(options.folder.glob(options.files))
-    corpus = Corpus(files)
+    corpus = Corpus(files, options.read_weight)
     vocabulary = len(Tokenizer.load(options.folder / TOKENIZER).pieces)
     network = Network(Shape(vocabulary))
     if options.start:
@@ -115,7 +117,7 @@ def train(options: argparse.Namespace) -> None:
         muon.rate = options.rate * share
         for group in adam.param_groups:
             group["lr"] = options.rate / 5 * share
-        seen += int((weights > 0).sum()) * world
+        seen += int((ids != PAD).sum()) * world
         looked_at = (weights == 1) | ((weights > 0) & (torch.rand_like(weights) < READ_SHARE))
         weights = weights[looked_at]
         logits = network.logits(network(ids[:, :-1]).flatten(0, 1)[looked_at])
@@ -162,6 +164,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=8192, help="per worker and step")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's; AdamW takes a fifth")
     parser.add_argument("--warm-up", type=int, default=30)
+    parser.add_argument(
+        "--read-weight", type=float, default=0.12, help="of a token only read; 1 is a written one"
+    )
     parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
 

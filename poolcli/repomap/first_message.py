@@ -42,11 +42,19 @@ def first_message(
         sections.append(checks_section)
     if quoted.strip():
         sections.append(_section("input", "", _middle_cut(quoted.strip("\n"))))
-    return "\n\n".join([*sections, f"<task>\n{task.strip()}\n</task>"])
+    return "\n\n".join([*sections, _section("task", "", task.strip())])
+
+
+#: What could begin or end a section of ours inside of quoted text.
+_TAGS = re.compile(r"<(/?\s*(?:repository|instructions|changes|checks|input|task)\b)", re.IGNORECASE)
+#: Terminal sequences, and characters that no text needs: a piped log is full of them.
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 
 
 def _section(tag: str, attributes: str, body: str) -> str:
-    inert = re.sub(rf"<(/\s*{tag}\b)", r"<\\\1", body, flags=re.IGNORECASE)
+    inert = _TAGS.sub(r"<\\\1", _CONTROL.sub("", body))
     return f"<{tag}{attributes}>\n{inert}\n</{tag}>"
 
 
