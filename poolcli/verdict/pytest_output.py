@@ -161,7 +161,10 @@ def _named(title: str) -> tuple[str, str, str]:
 def _guess(name: str, evidence: list[str]) -> str:
     """A test id for a title when there is no summary: the file of its first frame."""
     path = next((line.partition(":")[0] for line in evidence if ".py:" in line), "")
-    return f"{path}::{name}" if path and "::" not in name else name
+    if not path or "::" in name or name.endswith(".py"):
+        return name
+    function, bracket, parameters = name.partition("[")
+    return f"{path}::{function.replace('.', '::')}{bracket}{parameters}"
 
 
 def _blocks(lines: list[str]) -> list[tuple[str, list[str]]]:
@@ -191,7 +194,7 @@ def _body(lines: list[str], root: str) -> list[str]:
     parts: list[tuple[list[str], list[str]]] = []
     frames: list[str] = []
     message: list[str] = []
-    source = ""
+    source = shown = ""
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         found: str | None = None
         if line.startswith(">"):
@@ -199,9 +202,11 @@ def _body(lines: list[str], root: str) -> list[str]:
         elif line.startswith("E") and line[1:2] in ("", " "):
             text = line[1:].strip()
             if text.startswith('File "'):  # where a SyntaxError is
-                found, message = traceback_text.frame(text, after[1:], root), []
-            elif message or not (frames and frames[-1].endswith(f": {text}")):  # not the source just shown
+                found, message, shown = traceback_text.frame(text, after[1:], root), [], after[1:].strip()
+            elif text != shown:
                 message.append(text)
+            else:
+                shown = ""
         elif line in traceback_text.CHAINED:
             parts.append((frames, message))
             frames, message, source = [], [], ""
@@ -214,7 +219,9 @@ def _body(lines: list[str], root: str) -> list[str]:
             frames.append(found)
     parts.append((frames, [text for text in traceback_text.telling(message) if not text.startswith(_ADVICE)]))
     evidence = traceback_text.chain(parts, mark="E ")
-    plain = [line for line in lines if line.strip() and not line.startswith("[gw") and not is_marker(line)]
+    plain = [
+        line.rstrip() for line in lines if line.strip() and not line.startswith("[gw") and not is_marker(line)
+    ]
     return evidence or bounded(plain)
 
 

@@ -39,7 +39,14 @@ def pytest_run(root, *argv):
 
 @pytest.mark.parametrize(
     "options",
-    [("--tb=short",), ("-q", "--tb=short"), ("--tb=long",), (), ("-q", "--color=yes"), ("--no-header", "-rN")],
+    [
+        ("--tb=short",),
+        ("-q", "--tb=short"),
+        ("--tb=long",),
+        (),
+        ("-q", "--color=yes"),
+        ("--no-header", "-rN"),
+    ],
     ids=" ".join,
 )
 def test_styles_read_the_same(project, options):
@@ -127,7 +134,9 @@ def test_chained_exceptions(tmp_path):
 
 
 def test_same_names_in_two_files(tmp_path):
-    files = {f"{folder}/test_a.py": f"def test_a():\n    assert '{folder}' == ''\n" for folder in ("one", "two")}
+    files = {
+        f"{folder}/test_a.py": f"def test_a():\n    assert '{folder}' == ''\n" for folder in ("one", "two")
+    }
     files |= {"one/__init__.py": "", "two/__init__.py": ""}
     lines = pytest_run(write(tmp_path, files), "--tb=short").text.splitlines()
     assert lines[:2] == ["FAIL one/test_a.py::test_a", "one/test_a.py:2: assert 'one' == ''"]
@@ -148,7 +157,10 @@ def test_unittest_under_pytest(tmp_path):
 
 
 def test_error_inside_pytest(tmp_path):
-    files = {"conftest.py": "def pytest_runtest_protocol(item):\n    raise ValueError('x')\n", "test_a.py": "def test_a(): pass\n"}
+    files = {
+        "conftest.py": "def pytest_runtest_protocol(item):\n    raise ValueError('x')\n",
+        "test_a.py": "def test_a(): pass\n",
+    }
     report = pytest_run(write(tmp_path, files))
     assert report.status == "failed"
     assert "ERROR in pytest itself\nconftest.py:2: raise ValueError('x')\nValueError: x" in report.text
@@ -199,7 +211,12 @@ def test_parallel_workers_in_a_stable_order():
 
 def test_workers_with_verbose():
     output = "\n".join(
-        ["created: 2/2 workers", "[gw1] [ 50%] PASSED t.py::test_b ", "[gw0] [100%] SKIPPED t.py::test_a ", ""]
+        [
+            "created: 2/2 workers",
+            "[gw1] [ 50%] PASSED t.py::test_b ",
+            "[gw0] [100%] SKIPPED t.py::test_a ",
+            "",
+        ]
         + ["====== 1 passed, 1 skipped in 0.40s ======"]
     )
     report = condense(output, root="/w", exit_code=0)

@@ -208,9 +208,7 @@ def test_python_3_13_marks_and_statements_of_several_lines():
         "AssertionError: -1 != 5\n"
     )
     header = "FAIL: test_add (test_calc.TestCalc.test_add)"
-    report = condense(
-        block(header, body) + summary("1 test", "FAILED (failures=1)"), root="/w", exit_code=1
-    )
+    report = condense(block(header, body) + summary("1 test", "FAILED (failures=1)"), root="/w", exit_code=1)
     assert report.text.splitlines()[1:] == [
         "test_calc.py:7: self.assertEqual(",
         "AssertionError: -1 != 5",
