@@ -125,7 +125,8 @@ def test_fixtures_and_strict_xfail(tmp_path):
 
 
 def test_chained_exceptions(tmp_path):
-    tests = "def test_a():\n    try:\n        {}['a']\n    except KeyError as error:\n        raise ValueError('no') from error\n"
+    tests = "def test_a():\n    try:\n        {}['a']\n    except KeyError as error:\n"
+    tests += "        raise ValueError('no') from error\n"
     for style in ("short", "long"):
         assert pytest_run(write(tmp_path, {"test_a.py": tests}), f"--tb={style}").text == (
             "FAIL test_a.py::test_a\ntest_a.py:3: {}['a']\nE KeyError: 'a'\nthen\n"
@@ -210,14 +211,9 @@ def test_parallel_workers_in_a_stable_order():
 
 
 def test_workers_with_verbose():
-    output = "\n".join(
-        [
-            "created: 2/2 workers",
-            "[gw1] [ 50%] PASSED t.py::test_b ",
-            "[gw0] [100%] SKIPPED t.py::test_a ",
-            "",
-        ]
-        + ["====== 1 passed, 1 skipped in 0.40s ======"]
+    output = (
+        "created: 2/2 workers\n[gw1] [ 50%] PASSED t.py::test_b \n[gw0] [100%] SKIPPED t.py::test_a \n\n"
+        "====== 1 passed, 1 skipped in 0.40s ======\n"
     )
     report = condense(output, root="/w", exit_code=0)
     assert report.tests == {"t.py::test_b": "passed", "t.py::test_a": "skipped"}

@@ -1,0 +1,40 @@
+"""Point 7: the demonstration model, real inference in a real llama.cpp server that pool starts itself."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.e2e.conftest import Pool, make_repo
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "bugs"
+TASK = "The tests fail. Find out why and fix the code."
+
+
+def test_the_example_goes_from_red_over_red_to_green(tmp_path: Path) -> None:
+    folder, home = tmp_path / "bugs", tmp_path / "home"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    home.mkdir()
+    pool = Pool(make_repo(folder, {}), home)
+    done = pool("do", TASK, "--model", "demo", timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = [e["data"] for e in pool.events() if e["type"] == "checks.done"]
+    assert [r["ok"] for r in runs if r["phase"] == "baseline"] == [False]
+    assert any(not r["ok"] for r in runs if r["phase"] == "tool"), "it saw red after an edit"
+    assert runs[-1]["phase"] == "round" and runs[-1]["ok"]
+    result = pool.result()
+    assert result["usage"]["cached"] > result["usage"]["prompt"] // 2  # the server's prefix cache held
+    assert "demonstration model" in done.stdout
+
+
+def test_the_server_dies_with_the_run(tmp_path: Path) -> None:
+    folder, home = tmp_path / "bugs", tmp_path / "home"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    home.mkdir()
+    pool = Pool(make_repo(folder, {}), home)
+    assert pool("do", TASK, "--model", "demo", "--max-turns", "1", timeout=300).returncode in (0, 5)
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert str(home) not in entry.read_text().replace("\0", " ")
+        except OSError:
+            pass
