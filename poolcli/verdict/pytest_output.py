@@ -195,7 +195,7 @@ def _body(lines: list[str], root: str) -> list[str]:
     frames: list[str] = []
     message: list[str] = []
     source = shown = ""
-    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+    for line, after in zip(lines, [*lines[1:], ""], strict=False):
         found: str | None = None
         if line.startswith(">"):
             source = source or line[1:]
