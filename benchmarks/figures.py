@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from statistics import median
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What several rounds gave: the least and the median. Differences and quotients are taken of each."""
+    """What each round gave. Differences and quotients are taken round by round, of what was measured together."""
 
-    best: float
-    middle: float
+    rounds: tuple[float, ...]
 
     @classmethod
-    def of(cls, rounds: Sequence[float]) -> Figure:
+    def of(cls, rounds: Iterable[float]) -> Figure:
         """The figure of these rounds."""
-        return cls(min(rounds), median(rounds))
+        return cls(tuple(rounds))
+
+    @property
+    def best(self) -> float:
+        """The least."""
+        return min(self.rounds)
+
+    @property
+    def middle(self) -> float:
+        """The median."""
+        return median(self.rounds)
+
+    @property
+    def spread(self) -> float:
+        """Half of what the middle half of the rounds spans; 0 for fewer than two."""
+        if len(self.rounds) < 2:
+            return 0.0
+        low, _, high = quantiles(self.rounds, n=4, method="inclusive")
+        return (high - low) / 2
 
     def __sub__(self, other: Figure) -> Figure:
-        return Figure(self.best - other.best, self.middle - other.middle)
+        return Figure.of(a - b for a, b in zip(self.rounds, other.rounds, strict=True))
 
     def __mul__(self, factor: float) -> Figure:
-        return Figure(self.best * factor, self.middle * factor)
+        return Figure.of(a * factor for a in self.rounds)
 
     def __truediv__(self, other: Figure) -> Figure:
-        return Figure(self.best / other.best, self.middle / other.middle)
+        return Figure.of(a / b for a, b in zip(self.rounds, other.rounds, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +60,38 @@ class Line:
     target: float | None = None
 
     @property
-    def reached(self) -> float | None:
-        """What is held against the target."""
-        if self.floor is not None and isinstance(self.value, Figure):
-            return (self.value / self.floor).best
-        return self.value.best if isinstance(self.value, Figure) else self.value
+    def figure(self) -> Figure:
+        """The value, of one round when it is the same in all."""
+        return self.value if isinstance(self.value, Figure) else Figure((self.value,))
+
+    @property
+    def reached(self) -> float:
+        """What is held against the target: the median."""
+        return (self.figure / self.floor if self.floor else self.figure).middle
 
     @property
     def met(self) -> bool | None:
         """Whether the target is reached, to the digits that are shown; None without one."""
-        return None if self.target is None or self.reached is None else self.reached < self.target + 0.005
+        return None if self.target is None else self.reached < self.target + 0.005
 
     def as_json(self) -> dict[str, Any]:
         """The line for programs."""
-        return {**asdict(self), "reached": self.reached, "met": self.met}
+        return {
+            "what": self.what,
+            "unit": self.unit,
+            "rounds": self.figure.rounds,
+            "floor": self.floor.rounds if self.floor else None,
+            "target": self.target,
+            "reached": self.reached,
+            "met": self.met,
+        }
 
 
-HEAD = ("measure", "best", "median", "x floor", "medians", "x bare", "target", "")
+HEAD = ("measure", "median", "best", "x floor", "±", "x bare", "target", "")
 
 
 def render(lines: Sequence[Line]) -> str:
-    """The table in Markdown. `x floor` is the ratio of the best rounds, `medians` that of the medians."""
+    """The table in Markdown. `x floor` and `x bare` are medians of the rounds' ratios, `±` what they spread."""
     rows = [HEAD, *map(_row, lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     text = ["| " + " | ".join(_aligned(row, widths)) + " |" for row in rows]
@@ -78,17 +106,16 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def _row(line: Line) -> tuple[str, ...]:
-    value = line.value if isinstance(line.value, Figure) else Figure(line.value, line.value)
-    ratio = value / line.floor if line.floor else None
-    bare = value / line.bare if line.bare else None
+    ratio = line.figure / line.floor if line.floor else None
+    bare = line.figure / line.bare if line.bare else None
     target = "" if line.target is None else f"≤ {line.target:g} {'x' if line.floor else line.unit}"
     return (
         line.what,
-        f"{_number(value.best, line.unit)} {line.unit}",
-        _number(value.middle, line.unit) if isinstance(line.value, Figure) else "",
-        _number(ratio.best, "x") if ratio else "",
+        f"{_number(line.figure.middle, line.unit)} {line.unit}",
+        _number(line.figure.best, line.unit) if len(line.figure.rounds) > 1 else "",
         _number(ratio.middle, "x") if ratio else "",
-        _number(bare.best, "x") if bare else "",
+        _number(ratio.spread, "x") if ratio else "",
+        _number(bare.middle, "x") if bare else "",
         target,
         {True: "met", False: "missed", None: ""}[line.met],
     )

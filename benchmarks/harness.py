@@ -3,8 +3,8 @@
     python -m benchmarks.harness [--rounds N] [--only first,turns,stream,fix] [--other CHECKOUT] [--json FILE]
 
 CPU is user + system time of the whole process tree. The speed of a machine varies from minute to minute, so every
-round measures the bare interpreter, the httpx floor (floor.py) and pool one after the other; the table shows the
-best and the median of the rounds, and the ratios of both. README.md says what each line means.
+round measures the bare interpreter, the httpx floor (floor.py) and pool one after the other, and ratios are taken
+within a round; the table shows medians of the rounds. README.md says what each line means.
 """
 
 from __future__ import annotations
@@ -280,7 +280,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--other", type=Path, help="a second checkout of pool, measured in turn with this one"
     )
-    parser.add_argument("--scratch", type=Path, default=_scratch(), help="where repositories and state are made")
+    parser.add_argument(
+        "--scratch", type=Path, default=_scratch(), help="where repositories and state are made"
+    )
     parser.add_argument("--json", type=Path, help="write the lines here too")
     options = parser.parse_args(argv)
     subjects = [Subject("pool", ROOT)]
@@ -305,7 +307,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             progress(".")
         progress("\n")
         lines = [line for name in names for line in PARTS[name][1](bench)]
-    print(f"{options.rounds} rounds; {options.files} files in {options.scratch or tempfile.gettempdir()}; Python {sys.version.split()[0]}\n")
+    print(
+        f"{options.rounds} rounds; {options.files} files in {options.scratch or tempfile.gettempdir()}; Python {sys.version.split()[0]}\n"
+    )
     print(render(lines))
     if options.json:
         options.json.write_text(json.dumps([line.as_json() for line in lines], indent=1) + "\n")

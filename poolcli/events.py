@@ -142,7 +142,8 @@ CATALOGUE: dict[str, EventType] = {
     "run.ended": EventType(
         "The last event of a run; `result.json` says the same.",
         {
-            "status": "verified | not_verified | gave_up | budget | model_failed | refused | interrupted | failed",
+            "status": "verified | unchecked | not_verified | gave_up | budget | model_failed | refused | usage | "
+            "interrupted | terminated | failed",
             "exit_code": "the command's exit code",
             "why": "one line",
             "patch": "{files, added, removed}",

@@ -32,7 +32,8 @@ class Mistakes:
     """How often a demonstration shows each kind of mistake at a bug.
 
     `wrong`: another line than the right one; `misspelt`: the right line with a name spelt wrongly; `refused`:
-    an edit whose old text does not exist or that changes nothing; `early`: the share of red states in which the work is called done.
+    an edit whose old text does not exist or that changes nothing; `early`: the share of red states in which
+    the work is called done.
     """
 
     wrong: float

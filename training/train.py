@@ -1,6 +1,6 @@
 """Trains the network on token files. Start it once per worker (`make_model.sh` does), two on two cores.
 
-The learning rate depends on the share of `--minutes` that is over, so training ends on time on any machine.
+The learning rate depends on the share of the tokens, or of the minutes, that is over: whichever is larger.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def train(options: argparse.Namespace) -> None:
     recent: list[tuple[float, float]] = []
     while progress < 1:
         ids, weights = corpus.batch(next(batches))
-        progress = (time.monotonic() - begin) / 60 / options.minutes
+        minutes = (time.monotonic() - begin) / 60
+        progress = max(seen / 1e6 / options.millions, minutes / options.minutes)
         if world > 1:  # both must agree on the rate and on when to stop
             shared = torch.tensor([progress])
             dist.broadcast(shared, 0)
@@ -141,7 +142,6 @@ def train(options: argparse.Namespace) -> None:
         step += 1
         if rank == 0 and (step <= 3 or step % 20 == 0):
             loss, accuracy = np.array(recent[-20:]).mean(0)
-            minutes = (time.monotonic() - begin) / 60
             print(
                 f"step {step}: loss {loss:.4f}, right {accuracy:.4f}, {seen / 1e6:.2f}M tokens, "
                 f"{seen / minutes / 60:.0f}/s, {minutes:.1f} min, rate {share:.2f}",
@@ -160,7 +160,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the checkpoint to write")
     parser.add_argument("--files", default="episodes-*.npz")
     parser.add_argument("--start", type=Path, help="a checkpoint to go on from")
-    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--millions", type=float, default=8, help="of tokens, all workers together")
+    parser.add_argument("--minutes", type=float, default=60, help="at most")
     parser.add_argument("--tokens", type=int, default=8192, help="per worker and step")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's; AdamW takes a fifth")
     parser.add_argument("--warm-up", type=int, default=30)
