@@ -24,9 +24,10 @@ from random import Random
 from training.family import SPLITS, Instance, make_instance
 
 MEANING = {
-    "iid": "the family: one or two bugs in 1-6 functions",
+    "iid": "the family: one or two bugs in 1-6 functions, ordinary names",
     "one": "the family, one bug",
     "two": "the family, two bugs in two functions",
+    "invented": "as iid; half of the words in names are made up, as in training",
     "words": "names made of words never seen in training",
     "pairs": "a kind of bug never shown in that kind of function",
     "long": "more functions than in most of the training",

@@ -307,9 +307,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             progress(".")
         progress("\n")
         lines = [line for name in names for line in PARTS[name][1](bench)]
-    print(
-        f"{options.rounds} rounds; {options.files} files in {options.scratch or tempfile.gettempdir()}; Python {sys.version.split()[0]}\n"
-    )
+    where = options.scratch or tempfile.gettempdir()
+    print(f"{options.rounds} rounds; {options.files} files in {where}; Python {sys.version.split()[0]}\n")
     print(render(lines))
     if options.json:
         options.json.write_text(json.dumps([line.as_json() for line in lines], indent=1) + "\n")

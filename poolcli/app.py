@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -234,7 +235,15 @@ def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | 
     if config.test:
         origin = config.origins.get("test", "--test")
         return Checks(config.test, origin, f"given by {origin}")
-    return finder.find([name for name, _ in space.files()], space.read_text, shutil.which)
+
+    def read(path: str) -> str | None:
+        # Environments are borrowed by links that lead out of the worktree, where tools may not follow.
+        if path.endswith("pyvenv.cfg"):
+            with contextlib.suppress(OSError):
+                return (repo.top / path).read_text("utf-8", "replace")
+        return space.read_text(path)
+
+    return finder.find([name for name, _ in space.files()], read, shutil.which)
 
 
 def _assemble(

@@ -341,8 +341,8 @@ class _Output:
 
     @property
     def truncated(self) -> bool:
-        """Whether a part in the middle is not held."""
-        return self.size > len(self._head) + self._tail_size
+        """Whether `text` leaves a part in the middle out."""
+        return self.size > len(self._head) + self._tail_size or self._tail_size > self._half
 
     def add(self, piece: bytes) -> None:
         """Take the next bytes."""
@@ -366,7 +366,7 @@ class _Output:
     def text(self) -> str:
         """What is held, invalid UTF-8 replaced, with a line that says how much was left out."""
         tail = b"".join(self._tail)
-        if len(self._head) + len(tail) >= self.size and len(tail) <= self._half:
+        if not self.truncated:
             text = (self._head + tail).decode("utf-8", "replace")
         else:
             head, tail = _at_line_ends(bytes(self._head), tail[-self._half :])

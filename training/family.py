@@ -1,7 +1,7 @@
 """The family of tasks: small modules with one or two wrong lines, and unittest tests that show them.
 
 `make_instance(random, split)` gives a verified instance: its tests fail as it is and pass when every wrong
-line is replaced. Splits: `train`; `iid` (same family, other instances); `one` and `two` (as `iid` with that
+line is replaced. Splits: `train`; `iid` (ordinary names, other instances); `one` and `two` (as `iid` with that
 many bugs); `words` (identifiers never seen); `pairs` (kinds of function with a kind of bug never shown
 together); `long` (7-8 functions, training has 1-6); `kinds` (kinds of function never seen).
 """
@@ -19,7 +19,7 @@ from training.sentences import sentence
 
 #: Numbers of functions in a module, the frequent ones more than once.
 SIZES = (1, 2, 2, 3, 3, 4, 4, 5, 6)
-SPLITS = ("iid", "one", "two", "words", "pairs", "long", "kinds")
+SPLITS = ("iid", "one", "two", "invented", "words", "pairs", "long", "kinds")
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _attempt(random: Random, split: str, sizes: tuple[int, ...]) -> Instance | N
     bugs = {"one": 1, "two": 2}.get(split) or (2 if random.random() < 0.27 else 1)
     size = max(random.choice(sizes), bugs)
     held = split == "words"
-    invented = 0.5 if split == "train" else 0.25
+    invented = 0.5 if split in ("train", "invented") else 0.0
     outer = Names(random, held=held, invented=invented)
     known = [k for k in KINDS if k.name not in HELD_KINDS]
     kinds = random.sample(known, size)

@@ -1,6 +1,6 @@
 """Trains the demonstration model from nothing: data, tokenizer, network, GGUF file. An hour on two cores.
 
-    python -m training.make_model [--folder FOLDER] [--minutes 44] [--refine 12] [--out FILE.gguf]
+    python -m training.make_model [--folder FOLDER] [--base 8.2] [--refine 5.3] [--out FILE.gguf]
 
 Each step is skipped when its result is there already, so a broken-off run goes on where it stopped.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 WORKERS = 2
-#: Demonstrations per data file; the first files train the base, all of them refine it.
-BASE_FILES, REFINE_FILES, PER_FILE = 4, 2, 10_000
+#: Data files and demonstrations in each; the first files train the base, all of them refine it.
+BASE_FILES, REFINE_FILES, PER_FILE = 4, 4, 8_000
 
 #: Freed memory is kept: giving it back to the system and faulting it in again costs half of the time.
 WORKER_ENVIRONMENT = {
@@ -65,8 +65,8 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "training/out")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "models/pool-demo.gguf")
-    parser.add_argument("--minutes", type=float, default=44, help="for the base")
-    parser.add_argument("--refine", type=float, default=12, help="minutes for the refinement")
+    parser.add_argument("--base", type=float, default=8.2, help="millions of tokens for the base")
+    parser.add_argument("--refine", type=float, default=5.3, help="millions of tokens for the refinement")
     options = parser.parse_args()
     folder: Path = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,11 +80,11 @@ def main() -> None:
             finish(*(start("data", flavour, folder, seed, PER_FILE) for seed in pair))
     base, refined = folder / "base.pt", folder / "refined.pt"
     if not base.exists():
-        train(folder, base, "--files", "base-*.npz", "--minutes", options.minutes)
+        train(folder, base, "--files", "base-*.npz", "--millions", options.base)
     if not refined.exists():
         train(
-            folder, refined, "--files", "refine-*.npz", "--start", base, "--minutes", options.refine,
-            "--rate", 0.008, "--seed", 1,
+            folder, refined, "--files", "*.npz", "--start", base, "--millions", options.refine, "--rate", 0.014,
+            "--read-weight", 0, "--seed", 1,
         )  # fmt: skip
     finish(start("export", refined, options.out.absolute(), "--folder", folder))
     print(f"done in {(time.monotonic() - begin) / 60:.0f} minutes")

@@ -75,7 +75,7 @@ def schedule(progress: float, step: int, warm_up: int) -> float:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train until the minutes are over; the first worker logs and saves."""
+    """Train until the tokens or the minutes are used up; the first worker logs and saves."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
@@ -98,10 +98,11 @@ def train(options: argparse.Namespace) -> None:
             f"{size} parameters, {len(corpus.lengths)} demonstrations, {len(corpus.ids)} tokens", flush=True
         )
 
-    def save() -> None:
+    def save(path: Path) -> None:
         if rank == 0:
-            torch.save({"shape": asdict(network.shape), "weights": network.state_dict()}, options.out)
+            torch.save({"shape": asdict(network.shape), "weights": network.state_dict()}, path)
 
+    partial = options.out.with_suffix(".partial.pt")
     batches = corpus.batches(options.tokens, np.random.default_rng(options.seed * 97 + rank))
     begin = saved_at = time.monotonic()
     seen, step, progress = 0, 0, 0.0
@@ -148,9 +149,11 @@ def train(options: argparse.Namespace) -> None:
                 flush=True,
             )
         if time.monotonic() - saved_at > 180:
-            save()
+            save(partial)
             saved_at = time.monotonic()
-    save()
+    save(partial)
+    if rank == 0:
+        partial.replace(options.out)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import re
 LONGEST = 160
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
-_PLAIN = re.compile(r"[\w.,@+=~#%&()\[\]{}!$^/-]+\Z")
+_PLAIN = re.compile(r"[\w.,:@+=~#%&()\[\]{}!$^/-]+\Z")
 #: Words that say nothing about where in a repository something is.
 _COMMON_TEXT = (
     "a about add all also an and any are as at be bug but by can change check code correct do does error fail "

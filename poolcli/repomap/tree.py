@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from poolcli.repomap.names import words
 
@@ -105,11 +105,11 @@ def _relevance(task: str) -> Callable[[str], int]:
     """Gives a path's score: quickly 0 for most."""
     wanted = words(task)
     named = {path.lstrip("./") for path in _PATHS.findall(task)} - {""}
-    if not wanted:
+    # `query` is looked for as `quer`, which `queries` begins with as well.
+    parts = {word.removesuffix("y") for word in wanted} | {path.lower() for path in named}
+    if not parts:
         return lambda path: 0
-    # Longest first, so that the alternation finds a word before its own beginning. One pass over each path.
-    stems: Sequence[str] = sorted(wanted, key=lambda word: (-len(word), word))
-    possible = re.compile("|".join(re.escape(stem.removesuffix("y")) for stem in stems)).search
+    possible = re.compile("|".join(map(re.escape, sorted(parts)))).search
 
     def score(path: str) -> int:
         if not possible(path.lower()):

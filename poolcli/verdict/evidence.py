@@ -12,19 +12,27 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from poolcli.verdict import count_lines, pytest_output, unittest_output
+from poolcli.verdict import pytest_output, unittest_output
 from poolcli.verdict.failures import Failure, Parsed, clip, plain, strip_root
 
 if TYPE_CHECKING:
     from poolcli.process import Finished
 
+
+def _counts(output: str, root: str) -> Parsed | None:
+    from poolcli.verdict import count_lines  # 1.5 ms that most runs do not need
+
+    return count_lines.parse(output, root)
+
+
+#: What Python says when it finds no such runner.
 _MISSING = re.compile(r"^\S+: No module named (?:pytest|unittest)$", re.M)
 
 #: Each reads one runner's output, or gives None. The first that recognises the output wins.
 RECOGNISERS: tuple[Callable[[str, str], Parsed | None], ...] = (
     pytest_output.parse,
     unittest_output.parse,
-    count_lines.parse,
+    _counts,
 )
 
 #: What is left of the output of checks that passed, when nothing in it is recognised.

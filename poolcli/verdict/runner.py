@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 #: Read of a log whose output was too long to be kept in memory: enough for the names of 50,000 tests.
 LOG_BYTES = 4_000_000
 
-_CLOSING = re.compile(r"<(/\s*checks\b)", re.IGNORECASE)
+#: What could end this section or pose as another one. `<input` stays: it is HTML far more often.
+_TAGS = re.compile(r"<(/?\s*(?:repository|instructions|changes|checks|task)\b|/\s*input\b)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -31,8 +32,9 @@ async def run_checks(
 ) -> Report:
     """Run the checks once, at most `timeout` seconds. Never raises for checks that fail or cannot start."""
     finished = await workspace_run(checks.command, timeout=timeout, log=log)
-    if finished.truncated:
-        # Which tests failed may stand in the part that was left out.
+    if finished.truncated or finished.size > len(finished.output):
+        # Which tests failed may stand in the part that was left out. Bytes are compared with characters:
+        # reading the log once too often does no harm.
         from msgspec.structs import replace
 
         finished = replace(finished, output=_whole(log) or finished.output)
@@ -40,9 +42,9 @@ async def run_checks(
 
 
 def section(checks: Checks, report: Report) -> str:
-    """The `<checks>` block of a message. What the checks printed cannot end it."""
+    """The `<checks>` block of a message. What the checks printed can neither end it nor pose as another."""
     command = _CONTROL.sub(" ", checks.command).replace('"', "&quot;")
-    body = _CLOSING.sub(r"<\\\1", report.text)
+    body = _TAGS.sub(r"<\\\1", report.text)
     return f'<checks command="{command}" result="{report.status}">\n{body}\n</checks>'
 
 
