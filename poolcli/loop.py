@@ -75,7 +75,9 @@ async def _rounds(parts: Parts) -> Outcome:
         if report is None:
             if parts.unchecked:
                 return Outcome("unchecked", "finished; there are no checks, as you said is fine")
-            return Outcome("not_verified", "there are no checks to verify it with: name a command with --test")
+            return Outcome(
+                "not_verified", "there are no checks to verify it with: name a command with --test"
+            )
         if report.status == "passed":
             return Outcome("verified", "the checks pass")
         idle = 0 if calls else idle + 1

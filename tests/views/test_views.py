@@ -52,7 +52,7 @@ class Pty:
     def __init__(self, columns=100, rows=40):
         self.master, slave = os.openpty()
         termios.tcsetwinsize(slave, (rows, columns))
-        self.stream = open(slave, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+        self.stream = open(slave, "w", encoding="utf-8")  # noqa: SIM115
         self._bytes = bytearray()
         self._seen = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -297,7 +297,7 @@ def test_json_is_the_log(golden):
     assert out.getvalue() == b"".join(map(to_line, golden))
 
 
-@pytest.mark.parametrize("make", [lambda fd: JsonlView(open(fd, "wb")), lambda fd: PlainView(open(fd, "w"))])  # noqa: PTH123, SIM115
+@pytest.mark.parametrize("make", [lambda fd: JsonlView(open(fd, "wb")), lambda fd: PlainView(open(fd, "w"))])  # noqa: SIM115
 def test_a_closed_pipe_is_the_callers_to_handle(golden, make):
     reading, writing = os.pipe()
     view = make(writing)
@@ -367,7 +367,7 @@ sys.exit(any(name.partition(".")[0] in ("rich", "pygments", "asyncio") for name 
 def test_a_picture_of_a_run_is_bounded_and_needs_no_network(golden, tmp_path):
     log = tmp_path / "events.jsonl"
     log.write_bytes(b"".join(map(to_line, golden)))
-    tool = os.path.join(os.path.dirname(__file__), "..", "..", "scripts", "render_run.py")  # noqa: PTH118, PTH120
+    tool = os.path.join(os.path.dirname(__file__), "..", "..", "scripts", "render_run.py")
     subprocess.run([sys.executable, tool, str(log), str(tmp_path / "out.svg"), "--rows", "40"], check=True)
     picture = (tmp_path / "out.svg").read_text()
     assert "VERIFIED" in picture and "font-face" not in picture
