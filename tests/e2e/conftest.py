@@ -105,7 +105,6 @@ class Pool:
             **keep,
             "HOME": str(self.home),
             "POOL_STATE": str(self.state),
-            "PYTHONDONTWRITEBYTECODE": "1",
             **self.env,
         }
 
