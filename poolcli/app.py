@@ -1,4 +1,4 @@
-"""build(): the one place where the parts of a run meet."""
+"""begin() and again(): the one place where the parts of a run meet."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from poolcli import __version__, landing, paths, prompts, sandbox, workspace
+from poolcli import __version__, landing, paths, process, prompts, sandbox, workspace, worktrees
 from poolcli.config import Config
 from poolcli.context import unanswered
 from poolcli.errors import ChecksError, UsageError
-from poolcli.events import LOG_VERSION
+from poolcli.events import LOG_VERSION, Event
 from poolcli.gate import Gate
 from poolcli.git import Repository
 from poolcli.judge import Judge
-from poolcli.loop import Parts
+from poolcli.loop import EMPTY, Parts
 from poolcli.models.base import Model
 from poolcli.repomap.first_message import first_message
 from poolcli.repomap.overview import instructions, overview
@@ -92,7 +92,7 @@ async def begin(task: Task, config: Config, repo: Repository, views: Views) -> S
     run_dir = paths.private_dir(state / "runs" / run_id)
     tools = registry.load()
     model: Model | None = None
-    space: Workspace | None = None
+    trace: Trace | None = None
     try:
         trace = Trace.create(run_dir, run_id)
         model = await open_model(
@@ -113,8 +113,9 @@ async def begin(task: Task, config: Config, repo: Repository, views: Views) -> S
         # Nothing was done yet: a run that never started leaves no run behind.
         if model is not None:
             await model.aclose()
-        if space is not None:
-            space.remove()
+        worktrees.discard(repo, run_id, state)
+        if trace is not None:
+            trace.close()
         shutil.rmtree(run_dir, ignore_errors=True)
         raise
     return session
@@ -150,12 +151,14 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -
 
     Raises UsageError for a run that never got as far as its first message, StoreError for one that is running.
     """
-    events = read(run_dir)
-    first = next((e for e in events if e.type == "run.started"), None)
-    if first is None:
-        raise UsageError(f"run {run_dir.name} ended before it began", "start it again with `pool do`")
-    trace = Trace.reopen(run_dir)
+    trace = Trace.reopen(run_dir)  # before the log is read: another process may be writing it
+    model: Model | None = None
     try:
+        events = read(run_dir)
+        first = next((e for e in events if e.type == "run.started"), None)
+        if first is None:
+            raise UsageError(f"run {run_dir.name} ended before it began", "start it again with `pool do`")
+        process.kill_marked(run_dir.name)  # what a killed process left running
         space = workspace.reopen(
             repo,
             run_id=run_dir.name,
@@ -165,26 +168,43 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -
         )
         tools = registry.load([schema["function"]["name"] for schema in first.data["tools"]])
         model = await open_model(config, first.data["tools"], run_dir)
+        run = Run(run_dir.name, run_dir, trace, _budget(config))
+        run.replay(events)
+        run.views = list(views())
+        for view in run.views:
+            for event in events:
+                view.recall(event)
+        checks = _recorded_checks(first, config)
+        unchecked = bool(first.data.get("unchecked"))
+        session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=unchecked)
+        session.judge.baseline = _recorded_baseline(events)
+        run.emit("run.resumed", version=__version__, model=_model_data(model))
+        for line in config.notices:
+            run.notice(line, level="warning", code="configuration")
+        _answer_open_calls(run)
     except BaseException:
+        if model is not None:
+            await model.aclose()
         trace.close()
         raise
-    run = Run(run_dir.name, run_dir, trace, _budget(config), [])
-    run.replay(events)
-    run.views = list(views())
-    for view in run.views:
-        for event in events:
-            view.recall(event)
-    recorded = first.data["checks"]
-    checks = Checks(**recorded) if recorded["command"] else None
-    if config.origins.get("test") == "--test":
-        checks = Checks(config.test, "--test", "given by --test")
-    unchecked = bool(first.data.get("unchecked"))
-    session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=unchecked)
-    run.emit("run.resumed", version=__version__, model=_model_data(model))
-    for line in config.notices:
-        run.notice(line, level="warning", code="configuration")
-    _answer_open_calls(run)
     return session
+
+
+def _recorded_checks(first: Event, config: Config) -> Checks | None:
+    if config.origins.get("test") == "--test":
+        return Checks(config.test, "--test", "given by --test")
+    recorded = first.data["checks"]
+    return Checks(**recorded) if recorded["command"] else None
+
+
+def _recorded_baseline(events: Sequence[Event]) -> Report | None:
+    for event in events:
+        if event.type == "checks.done" and event.data["phase"] == "baseline":
+            data = event.data
+            return Report(
+                data["status"], data["exit_code"], data["seconds"], data["counts"], text=data["text"]
+            )
+    return None
 
 
 async def go_on(session: Session, message: str | None) -> None:
@@ -199,10 +219,17 @@ async def go_on(session: Session, message: str | None) -> None:
         )
     if message:
         run.emit("turn.started", text=message)
-    elif run.events[-2].type == "run.ended" and messages[-1].role == "assistant":
+    elif messages[-1].role == "assistant" and not messages[-1].text.strip():
+        run.emit("steered", text=EMPTY, source="harness")
+    elif messages[-1].role == "assistant" and _had_ended(run):
         report = await session.judge.judge("round")
         if report is not None and report.status != "passed":
             run.emit("steered", text=session.parts.evidence(report), source="harness")
+
+
+def _had_ended(run: Run) -> bool:
+    resumed = max(n for n, event in enumerate(run.events) if event.type == "run.resumed")
+    return run.events[resumed - 1].type == "run.ended"
 
 
 def _answer_open_calls(run: Run) -> None:

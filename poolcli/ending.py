@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from poolcli import __version__, process
 from poolcli.app import Session
-from poolcli.errors import BudgetError, Exit, ModelError, PoolError, RefusedError
+from poolcli.errors import BudgetError, Exit, InterruptedByUser, ModelError, PoolError, RefusedError
 from poolcli.events import Event
 from poolcli.interrupts import Interrupts
 from poolcli.loop import Outcome, solve
@@ -32,36 +34,52 @@ EXIT_CODES = {
 }
 
 
-async def conduct(session: Session, opening: Any = None) -> dict[str, Any]:
-    """Run a session to its end, whatever that is; returns what `result.json` holds.
+async def conduct(
+    starting: Awaitable[Session], opening: Callable[[Session], Awaitable[None]], *, seconds: float
+) -> dict[str, Any]:
+    """Run a session from its beginning to its end, whatever that is; returns what `result.json` holds.
 
-    `opening` is awaited first, under the same protection: the baseline and the first message of a new run.
+    `starting` makes the session, `opening` begins its turn; both are under the same protection as the work
+    itself: signals end them in good order, and `seconds` (0 for no limit) bound them. Raises PoolError when
+    there never was a session.
     """
     task = asyncio.current_task()
     assert task is not None
+    session: Session | None = None
 
     def at_once() -> None:
-        process.kill_marked(session.run.id)
-        for view in session.run.views:
-            view.close()  # gives the cursor back
+        if session is not None:
+            process.kill_marked(session.run.id)
+            for view in session.run.views:
+                view.close()  # gives the cursor back
 
-    interrupts = Interrupts(task, at_once=at_once)
-    with interrupts:
+    with Interrupts(task, at_once) as interrupts:
         try:
-            async with asyncio.timeout(session.run.budget.seconds or None):
-                if opening is not None:
-                    await opening
+            async with asyncio.timeout(seconds or None):
+                session = await starting
+                await opening(session)
                 outcome = await solve(session.parts)
         except asyncio.CancelledError:
             if interrupts.exit_code is None:
                 raise
             task.uncancel()
+            if session is None:
+                raise InterruptedByUser(interrupts.exit_code) from None
             word = "interrupted" if interrupts.exit_code == Exit.INTERRUPTED else "terminated"
             outcome = Outcome(word, f"{word}; the work so far is kept")
         except TimeoutError:
-            outcome = Outcome("budget", f"the time budget of {session.run.budget.seconds:g} s ran out")
+            if session is None:
+                raise BudgetError(f"the {seconds:g} s of --timeout were over before the run began") from None
+            outcome = Outcome("budget", f"the time budget of {seconds:g} s ran out")
         except PoolError as error:
+            if session is None:
+                raise
             outcome = _outcome_of(error)
+        except Exception as error:
+            if session is None or os.environ.get("POOL_DEBUG"):
+                raise
+            # Not foreseen, and no reason to lose the work: it ends as any other run does.
+            outcome = Outcome("failed", f"internal error: {type(error).__name__}: {error}")
         return await _finish(session, outcome)
 
 
@@ -95,7 +113,8 @@ async def _finish(session: Session, outcome: Outcome) -> dict[str, Any]:
 
 def _stop_programs(session: Session) -> None:
     for program in session.ctx.sessions.values():
-        program.close()
+        with contextlib.suppress(Exception):  # what does not close is killed by its mark
+            program.close()
     session.ctx.sessions.clear()
     process.kill_marked(session.run.id)
 

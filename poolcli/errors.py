@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of every `pool` command. The table in docs/exit-codes.md is checked against this."""
+    """Exit codes of every `pool` command. The table in README.md is checked against this."""
 
     VERIFIED = 0
     INTERNAL = 1
@@ -59,6 +59,14 @@ class WorkspaceError(PoolError):
 
 class StoreError(PoolError):
     """The trace cannot be written or read."""
+
+
+class InterruptedByUser(PoolError):
+    """A signal came before the run had begun; nothing was done yet."""
+
+    def __init__(self, exit_code: Exit) -> None:
+        super().__init__("interrupted before the run began; nothing was done")
+        self.exit_code = exit_code
 
 
 class BudgetError(PoolError):

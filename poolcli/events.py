@@ -77,7 +77,8 @@ CATALOGUE: dict[str, EventType] = {
         {
             "message": "{role, parts: [{type: text | think | call, …}]}",
             "finish": "the server's finish_reason",
-            "usage": "{prompt, completion, cached}: tokens; cached is part of prompt; null when not reported",
+            "usage": "{prompt, completion, cached, estimated}: tokens; cached is part of prompt, null if not said; "
+            "estimated is true when the server reported nothing",
             "timings": "{first, total}: seconds to the first piece and to the end",
             "turn": "number of this request to the model, from 1",
         },

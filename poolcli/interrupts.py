@@ -25,7 +25,9 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         loop = asyncio.get_running_loop()
         for number, code in SIGNALS.items():
-            loop.add_signal_handler(number, self._on_signal, code)
+            # What the caller had ignored (nohup, a background job) stays ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal, code)
         return self
 
     def __exit__(
@@ -37,8 +39,10 @@ class Interrupts:
 
     def _on_signal(self, code: Exit) -> None:
         if self.exit_code is not None:
-            self._at_once()
-            os._exit(code)
+            try:
+                self._at_once()
+            finally:
+                os._exit(code)
         self.exit_code = code
         self._task.cancel()
 

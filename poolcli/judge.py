@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from poolcli.run import Run
 from poolcli.tools.base import Files, Output
@@ -26,13 +26,11 @@ class Judge(Struct):
     timeout: float
     baseline: Report | None = None
     last: Report | None = None
-    _count: int = field(default=0)
 
     async def judge(self, phase: Phase) -> Report | None:
         """Run the checks and emit what came back; None when there are none to run."""
         if self.checks is None:
             return None
-        self._count += 1
         # Numbered by the events so far, not by this process: a resumed run must not overwrite earlier logs.
         log = self.outputs / f"checks-{len(self.run.events)}.txt"
         self.run.emit("checks.started", phase=phase, command=self.checks.command)
@@ -56,6 +54,16 @@ class Judge(Struct):
         if phase == "baseline":
             self.baseline = report
         return report
+
+    @property
+    def current(self) -> bool:
+        """Whether `last` is of pool's own round and no call ran since: the files are as they were judged."""
+        for event in reversed(self.run.events):
+            if event.type == "checks.done":
+                return self.last is not None and event.data["phase"] == "round"
+            if event.type == "tool.started":
+                return False
+        return False
 
     async def for_tool(self) -> Output:
         """What the tool `run_tests` gives back."""

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from msgspec.json import encode as json_encode
 
 from poolcli import worktrees
@@ -61,6 +61,8 @@ class _Move(Struct, frozen=True):
 class _Plan(Struct, frozen=True):
     """All that is left to do once it is written: moves, then the commit when one was asked for."""
 
+    #: The checkout it was made for: linked worktrees share a state folder.
+    top: str
     moves: tuple[_Move, ...]
     ref: str = ""
     head: str = ""
@@ -97,21 +99,6 @@ def apply(
                 worktrees.remove_tree(run_dir / STAGE)
 
 
-def check(repo: Repository, patch: bytes, *, run_dir: Path) -> tuple[str, ...]:
-    """The files that `apply` to the working tree would touch. Raises LandingError when it would refuse."""
-    with _alone(run_dir):
-        file = _private(run_dir / STAGE) / "patch"
-        try:
-            file.write_bytes(patch)
-            paths = touched(repo, file) if patch.strip() else ()
-            if paths:
-                _staged(repo, file, paths, run_dir / STAGE / "tree")
-            return paths
-        finally:
-            if not (run_dir / STAGE / "plan.json").exists():
-                worktrees.remove_tree(run_dir / STAGE)
-
-
 def recover(repo: Repository, state: Path) -> str:
     """Finish a landing that was killed; one line about it, '' when there was none (which costs one look)."""
     try:
@@ -123,7 +110,20 @@ def recover(repo: Repository, state: Path) -> str:
         (state / POINTER).unlink(missing_ok=True)
         return ""
     with _alone(run_dir):
-        return _finish(repo, run_dir)
+        try:
+            return _finish(repo, run_dir)
+        except OSError as error:
+            # It must not keep other runs from beginning.
+            return f"landing run {run_id} was interrupted and cannot be finished yet: {error}"
+
+
+#: Stays in the run's folder when its work was thrown away.
+DISCARDED = "discarded"
+
+
+def discarded(run_dir: Path) -> bool:
+    """Whether the run's work was thrown away."""
+    return (run_dir / DISCARDED).exists()
 
 
 def discard(repo: Repository, run_dir: Path) -> None:
@@ -131,6 +131,7 @@ def discard(repo: Repository, run_dir: Path) -> None:
     with worktrees.claim(run_dir) as ours:
         if not ours:
             raise LandingError(f"run {run_dir.name} is still running", "stop it first")
+        (run_dir / DISCARDED).touch()
         worktrees.discard(repo, run_dir.name, run_dir.parent.parent)
         (run_dir / "patch.diff").unlink(missing_ok=True)
         worktrees.remove_tree(run_dir / STAGE)
@@ -195,7 +196,8 @@ def _to_checkout(
     ref = commit = ""
     if message is not None:
         ref, commit = _commit_of(repo, patch, paths, message, stage / "index")
-    _run_plan(repo, run_dir, _Plan(moves, ref, repo.head if commit else "", commit))
+    _try_folders(repo.top, moves)
+    _run_plan(repo, run_dir, _Plan(str(repo.top), moves, ref, repo.head if commit else "", commit))
     return Landed(tuple(paths), commit)
 
 
@@ -301,6 +303,21 @@ def _fingerprint(top: Path, path: str) -> str:
         return f"{kind} {hashlib.file_digest(content, 'sha256').hexdigest()}"
 
 
+def _try_folders(top: Path, moves: Sequence[_Move]) -> None:
+    """Write and remove a file in each folder that will change: a read-only one must be found before the first move."""
+    for folder in sorted({(top / move.path).parent for move in moves}):
+        while not folder.is_dir() and folder != top:
+            folder = folder.parent
+        probe = folder / f".pool-{secrets.token_hex(4)}"
+        try:
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise LandingError(
+                f"{folder} cannot be written: {error.strerror}; nothing was changed"
+            ) from error
+
+
 # The plan
 
 
@@ -328,7 +345,9 @@ def _finish(repo: Repository, run_dir: Path) -> str:
         data: dict[str, Any] = json.loads((stage / "plan.json").read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return ""
-    plan = _Plan(tuple(_Move(**move) for move in data["moves"]), data["ref"], data["head"], data["commit"])
+    plan = convert(data, _Plan)
+    if Path(plan.top) != repo.top:
+        return f"landing run {run_dir.name} was interrupted in {plan.top}; `pool apply` there finishes it"
     left = _move_all(repo.top, stage / "tree", plan.moves)
     try:
         if plan.commit:

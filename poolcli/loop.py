@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -54,16 +55,23 @@ async def solve(parts: Parts) -> Outcome:
     try:
         return await _rounds(parts)
     except BudgetError as error:
-        # Whatever the model would have said next: what it has done so far may already be right.
-        report = await parts.judge.judge("round")
-        if report and report.status == "passed":
-            return Outcome("verified", f"the checks pass ({error})")
-        return Outcome("budget", f"{error}; {error.hint}")
+        return await _cut_short(parts, Outcome("budget", f"{error}; {error.hint}"))
     except Repeating as error:
-        report = await parts.judge.judge("round")
-        if report and report.status == "passed":
-            return Outcome("verified", f"the checks pass ({error})")
-        return Outcome("gave_up", str(error))
+        return await _cut_short(parts, Outcome("gave_up", str(error)))
+
+
+async def _cut_short(parts: Parts, outcome: Outcome) -> Outcome:
+    """The outcome, unless what the model has done so far already turned the checks from red to green.
+
+    Checks that passed before prove nothing about work that was broken off.
+    """
+    judge = parts.judge
+    if judge.baseline is None or judge.baseline.ok:
+        return outcome
+    report = judge.last if judge.current else await judge.judge("round")
+    if report is not None and report.ok:
+        return Outcome("verified", f"the checks pass now ({outcome.why})")
+    return outcome
 
 
 async def _rounds(parts: Parts) -> Outcome:
@@ -99,6 +107,7 @@ async def _until_done(parts: Parts) -> int:
         if message.calls:
             await parts.gate.calls(message.calls)
             count += len(message.calls)
+            empty = 0
         elif message.text.strip():
             return count
         else:
@@ -140,16 +149,30 @@ async def _one(parts: Parts) -> Reply:
 
 
 def _record(run: Run, reply: Reply) -> Message:
-    usage = reply.usage
     run.emit(
         "model.replied",
         message=to_json(_unique(run, reply.message)),
         finish=reply.finish,
-        usage={"prompt": usage.prompt, "completion": usage.completion, "cached": usage.cached},
+        usage=_usage(run, reply),
         timings={"first": round(reply.first, 3), "total": round(reply.total, 3)},
         turn=run.spent.turns + 1,
     )
     return run.projection.messages[-1]
+
+
+def _usage(run: Run, reply: Reply) -> dict[str, Any]:
+    """The tokens as reported; else estimated, so that a token budget binds with any server."""
+    usage = reply.usage
+    if usage.prompt is not None:
+        return {"prompt": usage.prompt, "completion": usage.completion, "cached": usage.cached}
+    sent = sum(_characters(message) for message in run.projection.messages)
+    said = _characters(reply.message)
+    # Four characters to a token is near enough for code and English in all common vocabularies.
+    return {"prompt": sent // 4, "completion": said // 4, "cached": None, "estimated": True}
+
+
+def _characters(message: Message) -> int:
+    return sum(len(str(part.args)) if isinstance(part, Call) else len(part.text) for part in message.parts)
 
 
 def _unique(run: Run, message: Message) -> Message:

@@ -196,20 +196,6 @@ def test_a_patch_that_leads_outside(tmp_path: Path, path: str) -> None:
     assert not (space.run_dir / "outside").exists() and not (space.run_dir / landing.STAGE).exists()
 
 
-def test_check(tmp_path: Path) -> None:
-    space = start(make(tmp_path / "r"), tmp_path)
-    put(space.root, {"a.py": "agent\n"})
-    patch, before = space.patch(), content(space.repo.top)
-    assert landing.check(space.repo, patch, run_dir=space.run_dir) == ("a.py",)
-    assert content(space.repo.top) == before
-    put(space.repo.top, {"a.py": "user\n"})
-    with pytest.raises(LandingError):
-        landing.check(space.repo, patch, run_dir=space.run_dir)
-
-
-# --commit
-
-
 def test_a_commit_of_exactly_the_patch(tmp_path: Path) -> None:
     top = every_shape(tmp_path / "r")
     put(top, {"staged": "s\n", "other": "unstaged\n"})

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from poolcli import app, config, ending, paths
+from poolcli import app, config, ending, landing, paths
 from poolcli.commands import stdin
 from poolcli.errors import PoolError, UsageError
 from poolcli.git import Repository, find_repository
@@ -32,9 +32,9 @@ class Output(Struct, frozen=True):
     def check(self) -> None:
         """Raise UsageError for wishes that exclude each other."""
         if self.json and self.patch:
-            raise UsageError(
-                "--json and --patch both want stdout", "use --json and read `patch.file` from run.ended"
-            )
+            raise UsageError("--json and --patch both want stdout", "use --json, then `pool diff`")
+        if self.result is not None and not self.result.absolute().parent.is_dir():
+            raise UsageError(f"--result {self.result}: there is no folder {self.result.absolute().parent}")
 
     def views(self) -> Sequence[View]:
         """The view for people or programs."""
@@ -60,11 +60,12 @@ def do(
     settings = config.load(repo.top, flags=flags)
     task = app.Task(text, Path.cwd(), quoted, unchecked=no_checks)
 
-    async def run() -> dict[str, Any]:
-        session = await app.begin(task, settings, repo, output.views)
-        return await ending.conduct(session, app.open_turn(session, task))
-
-    return _deliver(asyncio.run(run()), repo, output)
+    work = ending.conduct(
+        app.begin(task, settings, repo, output.views),
+        lambda session: app.open_turn(session, task),
+        seconds=settings.timeout,
+    )
+    return _deliver(asyncio.run(work), repo, output)
 
 
 def resume(ref: str, message: str | None, flags: Mapping[str, Any], output: Output) -> int:
@@ -80,42 +81,45 @@ def resume(ref: str, message: str | None, flags: Mapping[str, Any], output: Outp
             "land it with `pool apply`, or give it more to do with --message",
         )
 
-    async def run() -> dict[str, Any]:
-        session = await app.again(run_dir, settings, repo, output.views)
-        return await ending.conduct(session, app.go_on(session, message))
-
-    return _deliver(asyncio.run(run()), repo, output)
+    if landing.discarded(run_dir):
+        raise UsageError(f"the work of run {run_dir.name} was discarded", "start again with `pool do`")
+    work = ending.conduct(
+        app.again(run_dir, settings, repo, output.views),
+        lambda session: app.go_on(session, message),
+        seconds=settings.timeout,
+    )
+    return _deliver(asyncio.run(work), repo, output)
 
 
 def _same_model(run_dir: Path, flags: Mapping[str, Any]) -> Mapping[str, Any]:
     """The flags, with the model that the run began with unless they name one."""
-    if flags["model"] is not None or flags["base_url"] is not None:
+    if flags["base_url"] is not None:
         return flags
     started = next((e for e in reading.read(run_dir) if e.type == "run.started"), None)
     model = started.data["model"] if started else {}
     began = {"model": model.get("reference"), "base_url": model.get("base_url")}
-    return {**flags, **{name: value for name, value in began.items() if value}}
+    return {**flags, **{name: value for name, value in began.items() if value and flags[name] is None}}
 
 
 def _deliver(result: dict[str, Any], repo: Repository, output: Output) -> int:
-    if output.result is not None:
-        results.write_to(output.result, result)
     patch = Path(result["patch"]["file"]) if result["patch"]["file"] else None
     if output.patch and patch is not None:
         sys.stdout.buffer.write(patch.read_bytes())
         sys.stdout.buffer.flush()
     if output.apply:
         _land(result, repo)
+    if output.result is not None:
+        results.write_to(output.result, result)
     return int(result["exit_code"])
 
 
 def _land(result: dict[str, Any], repo: Repository) -> None:
-    from poolcli.commands import landing
+    from poolcli.commands import landing as command
 
     if result["status"] not in ("verified", "unchecked"):
         sys.stderr.write("not applied: the result is not verified (`pool apply` lands it all the same)\n")
         return
     try:
-        landing.land(repo, Path(result["log"]).parent)
+        command.land(repo, Path(result["log"]).parent)
     except PoolError as error:
         raise type(error)(f"verified, but not applied: {error}", error.hint) from error

@@ -13,29 +13,29 @@ from poolcli.git import Repository, find_repository
 from poolcli.sanitize import clean
 from poolcli.store import reading, runs
 from poolcli.store import result as results
+from poolcli.workspace import PATCH
 
 
 def _run(ref: str) -> tuple[Repository, Path]:
     repo = find_repository(Path.cwd())
     state = paths.repository_state(repo.common_dir)
     run_dir = runs.find(state, ref)
-    for line in (landing.recover(repo, state), *workspace.collect(repo, state)):
-        if line:
-            sys.stderr.write(clean(line) + "\n")
+    for line in workspace.collect(repo, state):
+        sys.stderr.write(clean(line) + "\n")
     return repo, run_dir
 
 
 def _patch(run_dir: Path) -> bytes:
-    path = run_dir / "patch.diff"
-    if path.is_file():
-        return path.read_bytes()
     if reading.locked(run_dir):
         raise UsageError(
             f"run {run_dir.name} is still at work", "wait for it, or interrupt it: the work is kept"
         )
-    if (results.read(run_dir) or {}).get("discarded"):
+    if landing.discarded(run_dir):
         raise UsageError(f"the work of run {run_dir.name} was discarded", "`pool show` still has its log")
-    raise UsageError(f"run {run_dir.name} left no patch", "it ended before it changed anything")
+    try:
+        return (run_dir / PATCH).read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"run {run_dir.name} left no patch", "it ended before it changed anything") from None
 
 
 def diff(ref: str) -> int:
@@ -49,6 +49,8 @@ def diff(ref: str) -> int:
 def apply(ref: str, *, branch: str | None, commit: bool, message: str | None) -> int:
     """Land the patch in the checkout or on a new branch."""
     repo, run_dir = _run(ref)
+    if line := landing.recover(repo, run_dir.parent.parent):
+        sys.stderr.write(clean(line) + "\n")
     if branch and commit:
         raise UsageError(
             "--branch and --commit exclude each other", "--branch makes a commit on the new branch"
@@ -109,7 +111,5 @@ def discard(ref: str, *, log: bool) -> int:
     landing.discard(repo, run_dir)
     if log:
         shutil.rmtree(run_dir)
-    elif result := results.read(run_dir):
-        results.write(run_dir, {**result, "discarded": True, "patch": {**result["patch"], "file": ""}})
     sys.stderr.write(f"discarded run {run_dir.name}{'' if log else '; its log stays, see `pool show`'}\n")
     return 0

@@ -65,8 +65,12 @@ class RunInfo(Struct, frozen=True):
 
 
 def new_run_id() -> str:
-    """An id that sorts by time (UTC) and is told apart by its last four digits: 20261123-234501-4f2a."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(2).hex()}"
+    """An id that sorts by time (UTC, to the millisecond) and ends in four random digits that people type.
+
+    For example 20261123-234501.042-4f2a.
+    """
+    now = time.time_ns() // 1_000_000
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now // 1000))}.{now % 1000:03}-{os.urandom(2).hex()}"
 
 
 def short(run_id: str) -> str:
@@ -81,7 +85,15 @@ def run_dirs(state: Path) -> list[Path]:
             names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     except OSError:
         return []
-    return [state / "runs" / name for name in sorted(names, reverse=True)]
+    return [state / "runs" / name for name in sorted(names, reverse=True) if _began(state / "runs" / name)]
+
+
+def _began(run_dir: Path) -> bool:
+    """Whether anything was recorded: a process killed before that leaves an empty log, which is no run."""
+    try:
+        return (run_dir / LOG).stat().st_size > 0
+    except OSError:
+        return False
 
 
 def find(state: Path, ref: str) -> Path:

@@ -34,6 +34,9 @@ QUIET = 0.4
 #: Seconds in which pieces are gathered before they are looked at: looking at each costs more than printing.
 GATHER = 0.03
 
+#: Seconds that looking for a pattern may take: 64,000 characters need milliseconds with a sane one.
+MATCHING = 0.5
+
 #: Rows and columns: wide enough that prompts and tables do not wrap.
 SIZE = (40, 160)
 
@@ -99,7 +102,7 @@ class Program:
         until = loop.time() + timeout
         while True:
             seen = clean(self._unseen)
-            if pattern is not None and pattern.search(seen):
+            if pattern is not None and _found(pattern, seen):
                 return True
             left = until - loop.time()
             if self.ended or left <= 0:
@@ -235,6 +238,24 @@ def _close(ctx: Ctx, name: str) -> Output:
     program.close()
     del ctx.sessions[name]
     return Output(f"{rest}\n(closed)".lstrip("\n"))
+
+
+def _found(pattern: re.Pattern[str], text: str) -> bool:
+    """Whether the pattern occurs; one that backtracks without end is stopped. Raises ToolError then.
+
+    Matching looks for signals, so an alarm ends it; nothing else would, not even Ctrl-C. Main thread only.
+    """
+
+    def too_long(number: int, frame: object) -> None:
+        raise ToolError("the pattern takes too long to match; use a simpler one")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, MATCHING)
+    try:
+        return pattern.search(text) is not None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _compiled(pattern: str) -> re.Pattern[str] | None:

@@ -31,7 +31,10 @@ async def run_checks(
     workspace_run: RunCommand, checks: Checks, *, timeout: float, log: Path, root: str
 ) -> Report:
     """Run the checks once, at most `timeout` seconds. Never raises for checks that fail or cannot start."""
-    finished = await workspace_run(checks.command, timeout=timeout, log=log)
+    try:
+        finished = await workspace_run(checks.command, timeout=timeout, log=log)
+    except OSError as error:
+        return Report("error", None, 0.0, None, text=f"the command could not be started: {error.strerror}")
     if finished.truncated or finished.size > len(finished.output):
         # Which tests failed may stand in the part that was left out. Bytes are compared with characters:
         # reading the log once too often does no harm.
