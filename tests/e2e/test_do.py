@@ -279,3 +279,25 @@ def test_every_call_gets_one_result(pool: Pool) -> None:
     results = [e["data"] for e in pool.events() if e["type"] == "tool.done"]
     assert [r["ok"] for r in results] == [False, False, False, True, True]
     assert len({r["id"] for r in results}) == 5
+
+
+def test_green_before_and_broken_off_proves_nothing(pool: Pool) -> None:
+    done = pool.do("add a feature", "--test", "true", "--max-turns", "1", replies=(reply("", call("list")),))
+    assert done.returncode == 5, done.stdout
+    empty = tuple(reply(think="hmm") for _ in range(6))
+    assert pool.do("add a feature", "--test", "true", replies=empty).returncode == 4
+
+
+def test_a_same_length_edit_right_after_the_baseline_is_judged_by_its_own_code(pool: Pool) -> None:
+    """Byte code that the baseline wrote within the same second would hide the edit."""
+    for _ in range(3):
+        assert pool.do("fix it", replies=(reply("", call("edit", **FIX)), reply("Done."))).returncode == 0
+
+
+def test_a_command_too_long_to_start_ends_the_run_in_good_order(pool: Pool) -> None:
+    (pool.repo / ".pool").mkdir()
+    (pool.repo / ".pool" / "config.toml").write_text('test = "true ' + "x" * 140_000 + '"\n')
+    done = pool.do("fix it")
+    assert done.returncode == 2, done.stderr
+    assert pool.events()[-1]["type"] == "run.ended"
+    assert pool.worktrees() == [] and "Traceback" not in done.stderr

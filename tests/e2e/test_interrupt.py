@@ -148,3 +148,49 @@ def test_resume_of_a_verified_run_says_so(pool: Pool) -> None:
     assert pool.do("fix it").returncode == 0
     done = pool("resume", "--model", "demo")
     assert done.returncode == 2 and "verified" in done.stderr
+
+
+def test_what_a_killed_run_left_running_ends_before_it_is_resumed(pool: Pool) -> None:
+    process = start_sleeping(pool)
+    run = pool.runs()[-1].name
+    process.kill()
+    process.communicate(timeout=20)
+    assert marked(run)  # the control: it does outlive a kill
+    done = pool("resume", "--model", pool.scripted(reply("It adds now."), name="rest.toml"))
+    assert done.returncode == 0, done.stderr
+    assert marked(run) == []
+
+
+def test_discarded_work_is_not_resumed(pool: Pool) -> None:
+    assert pool.do("fix it", "--max-turns", "1").returncode == 5
+    assert pool("discard").returncode == 0
+    done = pool("resume", "--model", pool.scripted(*SLEEPY))
+    assert done.returncode == 2 and "discarded" in done.stderr
+
+
+def test_a_signal_before_the_run_began_leaves_no_run(pool: Pool) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        process = pool.start("do", "fix it", "--base-url", url)
+        silent.settimeout(20)
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=20)
+        connection.close()
+    assert process.returncode == 143 and "Traceback" not in error
+    assert pool.runs() == [] and pool.worktrees() == []
+
+
+def test_a_hang_up_that_the_caller_ignores_stays_ignored(pool: Pool) -> None:
+    model = pool.scripted(
+        reply("", call("edit", **FIX)), reply("", call("shell", command="sleep 2")), reply("Done.")
+    )
+    process = pool.start(
+        "do", "fix it", "--model", model, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    wait_for(lambda: any("sleep 2" in p.read_text() for p in pool.state.glob("*/runs/*/events.jsonl")))
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=30)
+    assert process.returncode == 0

@@ -91,3 +91,18 @@ def test_hooks_of_the_user_do_not_run(pool: Pool) -> None:
     hook.chmod(0o755)
     assert pool.do("fix it").returncode == 0
     assert not (pool.home / "hooked").exists()
+
+
+def test_each_linked_worktree_lands_in_itself(pool: Pool) -> None:
+    other = pool.home / "other"
+    git(pool.repo, "worktree", "add", "-q", str(other), "-b", "other")
+    assert pool.do("fix it", cwd=other).returncode == 0
+    before = snapshot(pool.repo)
+    assert pool("apply", cwd=other).returncode == 0
+    assert "a + b" in (other / "calc.py").read_text()
+    assert snapshot(pool.repo) == before
+
+
+def test_a_result_file_in_no_folder_is_refused_before_anything_is_done(pool: Pool) -> None:
+    done = pool.do("fix it", "--result", str(pool.home / "nowhere" / "r.json"))
+    assert done.returncode == 2 and pool.runs() == []

@@ -29,7 +29,8 @@ def make(state, run_id, *types, close=True):
 
 def test_ids_sort_by_time_and_differ():
     ids = [new_run_id() for _ in range(50)]
-    assert all(re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", id) for id in ids)
+    assert all(re.fullmatch(r"\d{8}-\d{6}\.\d{3}-[0-9a-f]{4}", id) for id in ids)
+    assert [id[:19] for id in ids] == sorted(id[:19] for id in ids)
     assert len(set(ids)) > 45
     assert short("20261123-234501-4f2a") == "4f2a"
 
@@ -37,7 +38,8 @@ def test_ids_sort_by_time_and_differ():
 def test_listing_tells_how_each_stands(tmp_path):
     make(tmp_path, "20260101-000001-aaaa", "run.started", "run.ended")
     make(tmp_path, "20260101-000002-bbbb", "run.started")
-    make(tmp_path, "20260101-000003-cccc")
+    make(tmp_path, "20260101-000003-cccc", "run.started")
+    make(tmp_path, "20260101-000005-eeee")  # killed before it began: no run
     living = make(tmp_path, "20260101-000004-dddd", "run.started", close=False)
     listed = runs(tmp_path)
     assert [(r.id[-4:], r.status) for r in listed] == [
@@ -72,7 +74,7 @@ def test_finding(tmp_path):
     with pytest.raises(UnknownRunError, match="no runs"):
         find(tmp_path, "")
     for id in ("20260101-000001-aaaa", "20260101-000002-abab", "20260102-000001-cccc"):
-        make(tmp_path, id)
+        make(tmp_path, id, "run.started")
     name = lambda ref: find(tmp_path, ref).name  # noqa: E731
     assert name("") == name("last") == name("cccc") == name("20260102") == "20260102-000001-cccc"
     assert name("abab") == name("20260101-000002") == "20260101-000002-abab"
@@ -141,5 +143,5 @@ def test_living_and_damaged_runs_are_left_alone(tmp_path):
     (tmp_path / "runs" / "empty").mkdir()
     assert result.repair_all(tmp_path) == []
     assert result.read(tmp_path / "runs" / "r1") is None
-    assert {r.id for r in runs(tmp_path)} == {"r1", "r2", "empty"}
+    assert {r.id for r in runs(tmp_path)} == {"r1", "r2"}
     living.close()
