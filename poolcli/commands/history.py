@@ -32,10 +32,8 @@ def log(*, json: bool, limit: int) -> int:
     """List runs, newest first: id, age, status, size of the patch and the task's first line."""
     repo = find_repository(Path.cwd())
     state = paths.repository_state(repo.common_dir)
-    found = runs.runs(state)[:limit]
-    for info in found:
-        results.repair(info.dir)
-    found = runs.runs(state)[:limit]
+    results.repair_all(state)
+    found = [runs.info(run_dir) for run_dir in runs.run_dirs(state)[:limit]]
     for info in found:
         if json:
             sys.stdout.write(json_codec.dumps(info.to_json()) + "\n")

@@ -114,7 +114,7 @@ class Wording:
     def _steered(self, data: Mapping[str, Any], event: Event) -> list[Block]:
         if data.get("source") == "user":
             return self._said(data)
-        if self._checks_shown:
+        if self._checks_shown and "<checks " in data.get("text", ""):
             # The evidence stands above already.
             return [Note("info", "the model is told what failed and goes on")]
         return [Note("info", f"told the model: {rows(data.get('text', ''))[0]}")]
