@@ -3,6 +3,7 @@
 python -m training.data tokenizer FOLDER
 python -m training.data base FOLDER SEED COUNT
 python -m training.data refine FOLDER SEED COUNT
+python -m training.data sharpen FOLDER SEED COUNT
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from random import Random
 
 import numpy as np
 
-from training.episodes import BASE, REFINE, Mistakes, demonstrate, segments
+from training.episodes import BASE, REFINE, SHARPEN, Mistakes, demonstrate, segments
 from training.family import SIZES, make_instance
 from training.tokenizer import Tokenizer, build
 
@@ -26,25 +27,56 @@ MOST_TOKENS = 1400
 
 @dataclass(frozen=True)
 class Flavour:
-    """What a stage of the training sees: numbers of functions per module, and mistakes."""
+    """What a stage of the training sees: numbers of functions per module, mistakes, whole files, two bugs."""
 
     sizes: tuple[int, ...]
     mistakes: Mistakes
+    whole: bool = True
+    two: float = 0.27
 
 
 FLAVOURS = {
     "base": Flavour(SIZES, BASE),
     "refine": Flavour((1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 8), REFINE),
+    "sharpen": Flavour(SIZES, SHARPEN, whole=False, two=0.45),
 }
+
+#: Whether a token is only read, is written, or is written and decides: see `decisive`.
+READ, WRITTEN, DECISIVE = 0, 1, 2
+#: Pieces after which a choice is made.
+MARKS = (
+    "The bug is in `",
+    "Still failing: `",
+    "\n</parameter>\n<parameter=old>\n",
+    "\n</parameter>\n<parameter=new>\n",
+)
 
 
 def make_tokenizer(folder: Path, size: int = 1100, samples: int = 3000) -> Tokenizer:
     """A tokenizer made from sample demonstrations."""
     random = Random("tokenizer")
     found = (demonstrate(make_instance(random), random) for _ in range(samples))
-    tokenizer = build(("".join(text for text, _ in segments(m)) for m in found if m), size)
+    tokenizer = build(("".join(text for text, _ in segments(m, whole=True)) for m in found if m), size)
     tokenizer.save(folder / TOKENIZER)
     return tokenizer
+
+
+def decisive(numbers: list[int], tokenizer: Tokenizer) -> list[int]:
+    """The levels of a written piece: what chooses the function, the line and the change is decisive."""
+    levels = [WRITTEN] * len(numbers)
+    marks = {name: tokenizer.encode(name)[0] for name in MARKS}
+    places = {name: numbers.index(mark) + 1 for name, mark in marks.items() if mark in numbers}
+    for name in MARKS[:2]:
+        if name in places:
+            levels[places[name]] = DECISIVE
+    if MARKS[2] in places and MARKS[3] in places:
+        old, new = places[MARKS[2]], places[MARKS[3]]
+        same = 0
+        while new + same < len(numbers) - 1 and numbers[old + same] == numbers[new + same]:
+            same += 1
+        for place in (*range(old, min(old + 4, new - 1)), new + same, min(new + same + 1, len(numbers) - 1)):
+            levels[place] = DECISIVE
+    return levels
 
 
 def make_episodes(folder: Path, name: str, seed: int, count: int) -> tuple[int, int]:
@@ -53,23 +85,25 @@ def make_episodes(folder: Path, name: str, seed: int, count: int) -> tuple[int, 
     flavour = FLAVOURS[name]
     random = Random(f"{name}-{seed}")
     ids: list[int] = []
-    trained: list[bool] = []
+    levels: list[int] = []
     ends = [0]
     while len(ends) <= count:
-        messages = demonstrate(make_instance(random, sizes=flavour.sizes), random, flavour.mistakes)
+        messages = demonstrate(
+            make_instance(random, sizes=flavour.sizes, two=flavour.two), random, flavour.mistakes
+        )
         if messages is None:
             continue
-        parts = [(tokenizer.encode(text), learn) for text, learn in segments(messages)]
+        parts = [(tokenizer.encode(text), learn) for text, learn in segments(messages, whole=flavour.whole)]
         if sum(len(part) for part, _ in parts) > MOST_TOKENS:
             continue
         for part, learn in parts:
             ids += part
-            trained += [learn] * len(part)
+            levels += decisive(part, tokenizer) if learn else [READ] * len(part)
         ends.append(len(ids))
     np.savez(
         folder / f"{name}-{seed}.npz",
         ids=np.array(ids, np.uint16),
-        trained=np.array(trained, np.bool_),
+        levels=np.array(levels, np.uint8),
         ends=np.array(ends, np.int64),
     )
     return count, len(ids)

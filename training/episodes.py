@@ -43,6 +43,7 @@ class Mistakes:
 
 
 BASE = Mistakes(wrong=0.22, misspelt=0.0, refused=0.04, early=0.13)
+SHARPEN = Mistakes(wrong=0.25, misspelt=0.06, refused=0.1, early=0.1)
 REFINE = Mistakes(wrong=0.3, misspelt=0.08, refused=0.1, early=0.13)
 
 
@@ -58,11 +59,16 @@ def render(messages: list[Message], *, generate: bool = False) -> str:
     return _template().render(messages=messages, add_generation_prompt=generate)
 
 
-def segments(messages: list[Message]) -> Iterator[tuple[str, bool]]:
-    """The rendered conversation in pieces, each with whether the network is trained to produce it."""
+def segments(messages: list[Message], *, whole: bool = False) -> Iterator[tuple[str, bool]]:
+    """The rendered conversation in pieces, each with whether the network is trained to produce it.
+
+    With `whole` files are shown whole, not only the functions that failing tests call.
+    """
     start = "<|im_start|>assistant\n"
-    for message in messages:
-        text = render([message])
+    for number, message in enumerate(messages):
+        # What the template shows of a file depends on the user's messages before it.
+        before = [] if whole else [m for m in messages[:number] if m["role"] == "user"]
+        text = render([*before, message])[len(render(before)) :] if before else render([message])
         if message["role"] == "assistant":
             yield start, False
             yield text.removeprefix(start), message.get("trained", True)
@@ -147,9 +153,12 @@ class Expert:
     def refused_edit(self, bug: Bug) -> None:
         """An edit whose old text is misspelt, or that changes nothing; pool refuses it."""
         old = self.lines[bug.line].strip()
-        good = bug.good.strip() if self.random.random() < 0.5 else old
+        if self.source.count(old) > 1:
+            good = bug.good.strip()
+        else:
+            good = bug.good.strip() if self.random.random() < 0.5 else old
         names = list(re.finditer(r"[a-z_]{3,}", old))
-        if good == old:
+        if good == old or self.source.count(old) > 1:
             wrong = old
         elif names and self.random.random() < 0.6:
             name = self.random.choice(names)
@@ -219,7 +228,9 @@ def demonstrate(instance: Instance, random: Random, mistakes: Mistakes = BASE) -
         bug = left.pop(0)
         if not (expert.mistake(bug) and (random.random() > 0.2 or expert.mistake(bug))):
             return None
-        if random.random() < mistakes.refused:
+        if random.random() < mistakes.refused or (
+            expert.source.count(expert.lines[bug.line].strip()) > 1 and random.random() < 0.7
+        ):
             expert.refused_edit(bug)
         if not expert.edit(bug, bug.good):
             return None

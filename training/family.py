@@ -221,16 +221,18 @@ def choose_mutation(function: Function, split: str, random: Random) -> Mutation 
     return random.choice(listed) if listed else None
 
 
-def make_instance(random: Random, split: str = "train", sizes: tuple[int, ...] = SIZES) -> Instance:
-    """A verified instance of the split; `sizes` are the numbers of functions to choose from."""
+def make_instance(
+    random: Random, split: str = "train", sizes: tuple[int, ...] = SIZES, two: float = 0.27
+) -> Instance:
+    """A verified instance of the split: numbers of functions to choose from, share with two bugs."""
     while True:
-        instance = _attempt(random, split, (7, 8) if split == "long" else sizes)
+        instance = _attempt(random, split, (7, 8) if split == "long" else sizes, two)
         if instance:
             return instance
 
 
-def _attempt(random: Random, split: str, sizes: tuple[int, ...]) -> Instance | None:
-    bugs = {"one": 1, "two": 2}.get(split) or (2 if random.random() < 0.27 else 1)
+def _attempt(random: Random, split: str, sizes: tuple[int, ...], two: float) -> Instance | None:
+    bugs = {"one": 1, "two": 2}.get(split) or (2 if random.random() < two else 1)
     size = max(random.choice(sizes), bugs)
     held = split == "words"
     invented = 0.5 if split in ("train", "invented") else 0.0

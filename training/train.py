@@ -30,11 +30,11 @@ CHUNK = 2048
 class Corpus:
     """All demonstrations of some token files."""
 
-    def __init__(self, files: list[Path], read_weight: float) -> None:
-        self.read_weight = read_weight
+    def __init__(self, files: list[Path], read_weight: float, decisive_weight: float) -> None:
+        self.weights = np.array([read_weight / READ_SHARE, 1.0, decisive_weight], np.float32)
         loaded = [np.load(file) for file in files]
         self.ids = np.concatenate([z["ids"] for z in loaded])
-        self.trained = np.concatenate([z["trained"] for z in loaded])
+        self.levels = np.concatenate([z["levels"] for z in loaded])
         self.lengths = np.concatenate([np.diff(z["ends"]) for z in loaded])
         self.starts = np.cumsum(self.lengths) - self.lengths
 
@@ -46,9 +46,7 @@ class Corpus:
         for n, row in enumerate(rows):
             start, size = self.starts[row], self.lengths[row]
             ids[n, :size] = self.ids[start : start + size]
-            weights[n, :size] = np.where(
-                self.trained[start : start + size], 1.0, self.read_weight / READ_SHARE
-            )
+            weights[n, :size] = self.weights[self.levels[start : start + size]]
         return torch.from_numpy(ids), torch.from_numpy(weights)[:, 1:].reshape(-1)
 
     def batches(self, most: int, rng: np.random.Generator) -> Iterator[list[int]]:
@@ -82,7 +80,7 @@ def train(options: argparse.Namespace) -> None:
     if world > 1:
         dist.init_process_group("gloo")
     files = sorted(options.folder.glob(options.files))
-    corpus = Corpus(files, options.read_weight)
+    corpus = Corpus(files, options.read_weight, options.decisive_weight)
     vocabulary = len(Tokenizer.load(options.folder / TOKENIZER).pieces)
     network = Network(Shape(vocabulary))
     if options.start:
@@ -120,7 +118,7 @@ def train(options: argparse.Namespace) -> None:
         for group in adam.param_groups:
             group["lr"] = options.rate / 5 * share
         seen += int((ids != PAD).sum()) * world
-        looked_at = (weights == 1) | ((weights > 0) & (torch.rand_like(weights) < READ_SHARE))
+        looked_at = (weights >= 1) | ((weights > 0) & (torch.rand_like(weights) < READ_SHARE))
         weights = weights[looked_at]
         logits = network.logits(network(ids[:, :-1]).flatten(0, 1)[looked_at])
         target = ids[:, 1:].reshape(-1)[looked_at]
@@ -137,7 +135,7 @@ def train(options: argparse.Namespace) -> None:
         muon.step()
         adam.step()
         network.zero_grad(set_to_none=True)
-        written = weights == 1
+        written = weights >= 1
         right = logits.detach()[written].argmax(-1) == target[written]
         recent.append((float(errors.detach()[written].mean()), float(right.float().mean())))
         step += 1
@@ -171,6 +169,7 @@ def main() -> None:
     parser.add_argument(
         "--read-weight", type=float, default=0.12, help="of a token only read; 1 is a written one"
     )
+    parser.add_argument("--decisive-weight", type=float, default=1.0, help="of a token that makes a choice")
     parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
 
