@@ -25,6 +25,9 @@ HELD, SHOWN = 64_000, 7_500
 #: Bytes of one program's whole output that are kept in a file.
 LOGGED = 20_000_000
 
+#: Seconds that a background command's processes have to end.
+ENDING = 5.0
+
 #: Programs at a time.
 PROGRAMS = 8
 
@@ -185,7 +188,7 @@ async def run(
     seconds = min(max(timeout, 1), LONGEST)
     wanted = _compiled(pattern)
     if action == "close":
-        return _close(ctx, name)
+        return await _close(ctx, name)
     program = _start(ctx, name, text) if action == "start" else _running(ctx, name)
     if action == "send":
         program.take()  # What was there before is not an answer to this line.
@@ -230,13 +233,17 @@ def _running(ctx: Ctx, name: str) -> Program:
     return program
 
 
-def _close(ctx: Ctx, name: str) -> Output:
+async def _close(ctx: Ctx, name: str) -> Output:
     program = ctx.sessions.get(name)
     if program is None:
         raise ToolError(f"no program {name} is running")
     rest = ends(program.take(), SHOWN) if isinstance(program, Program) else ""
     program.close()
     del ctx.sessions[name]
+    if (
+        task := getattr(program, "task", None)
+    ) is not None:  # of a background command: it kills what it started
+        await asyncio.wait((task,), timeout=ENDING)
     return Output(f"{rest}\n(closed)".lstrip("\n"))
 
 
