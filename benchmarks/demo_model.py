@@ -3,7 +3,8 @@
     python -m benchmarks.demo_model [--count 50] [--splits one,two,…] [--model FILE.gguf] [--workers 2]
 
 Each instance is a real git repository with two files; `pool do` makes its worktree, starts the real llama.cpp
-server, runs the real unittest, and its exit code 0 (the checks pass) is what counts. Temperature 0.
+server, runs the real unittest, and its exit code 0 (the checks pass) is what counts. One run per instance, with the
+sampling that pool gives this model and its usual budgets, unless `--temperature` says otherwise.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,14 +57,14 @@ def repository(instance: Instance, folder: Path) -> None:
         subprocess.run(["git", *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
-def solve(instance: Instance, model: str) -> Outcome:
+def solve(instance: Instance, model: str, sampling: Sequence[str] = ()) -> Outcome:
     """One run of `pool do` on a fresh copy of the instance."""
     with tempfile.TemporaryDirectory(prefix="pool-bench-") as scratch:
         work, result = Path(scratch, "work"), Path(scratch, "result.json")
         work.mkdir()
         repository(instance, work)
         command = [sys.executable, "-m", "poolcli", "do", instance.task, "--plain", "--model", model]
-        command += ["--temperature", "0", "--result", str(result), "--max-turns", "20"]
+        command += [*sampling, "--result", str(result)]
         source = str(Path(__file__).parents[1])
         environment = os.environ | {"POOL_STATE": str(Path(scratch, "state")), "PYTHONPATH": source}
         begin = time.monotonic()
@@ -93,13 +95,15 @@ def main() -> None:
     parser.add_argument("--model", default="demo", help="a GGUF file instead of the one that ships")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", default="benchmark")
+    parser.add_argument("--temperature", help="the model's own sampling by default")
     options = parser.parse_args()
+    sampling = ["--temperature", options.temperature] if options.temperature else []
     print(f"{'split':6} {'pass@1':>7} {'± s.e.':>7} {'n':>4} {'turns':>6} {'s/run':>6}  what is new in it")
     for split in options.splits.split(","):
         random = Random(f"{options.seed}-{split}")
         instances = [make_instance(random, split) for _ in range(options.count)]
         with ThreadPoolExecutor(options.workers) as pool:
-            outcomes = list(pool.map(lambda i: solve(i, options.model), instances))
+            outcomes = list(pool.map(lambda i: solve(i, options.model, sampling), instances))
         solved = sum(o.exit_code == 0 for o in outcomes)
         rate = solved / len(outcomes)
         error = math.sqrt(rate * (1 - rate) / len(outcomes))

@@ -1,8 +1,9 @@
 """Trains the demonstration model from nothing: data, tokenizer, network, GGUF file. An hour on two cores.
 
-    python -m training.make_model [--folder FOLDER] [--base 8.2] [--refine 5.3] [--out FILE.gguf]
+    python -m training.make_model [--folder FOLDER] [--out FILE.gguf] [--scale 0.01]
 
 Each step is skipped when its result is there already, so a broken-off run goes on where it stopped.
+`--scale` makes everything smaller, to try the machinery out; the model is of no use then.
 """
 
 from __future__ import annotations
@@ -12,12 +13,39 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 WORKERS = 2
-#: Data files and demonstrations in each; the first files train the base, all of them refine it.
-BASE_FILES, REFINE_FILES, PER_FILE = 4, 4, 8_000
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training: its data (`training.data.FLAVOURS`) and the options of `training.train`."""
+
+    name: str
+    files: int
+    each: int
+    #: Tokens to train on, in millions.
+    millions: float
+    options: tuple[object, ...]
+
+
+STAGES = (
+    # Whole files, and a small weight on predicting what is only read: this is where copying is learnt.
+    Stage("base", 4, 10_000, 8.2, ("--files", "base-*.npz")),
+    # More mistakes to recover from; only what the assistant writes counts.
+    Stage(
+        "refine", 4, 5_500, 5.1,
+        ("--files", "[br]*-*.npz", "--rate", 0.014, "--read-weight", 0),
+    ),
+    # Files as the template shows them; the tokens that make a choice count six times.
+    Stage(
+        "sharpen", 2, 8_000, 4.4,
+        ("--files", "sharpen-*.npz", "--rate", 0.012, "--read-weight", 0, "--decisive-weight", 6),
+    ),
+)  # fmt: skip
 
 #: Freed memory is kept: giving it back to the system and faulting it in again costs half of the time.
 WORKER_ENVIRONMENT = {
@@ -65,28 +93,29 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "training/out")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "models/pool-demo.gguf")
-    parser.add_argument("--base", type=float, default=8.2, help="millions of tokens for the base")
-    parser.add_argument("--refine", type=float, default=5.3, help="millions of tokens for the refinement")
+    parser.add_argument("--scale", type=float, default=1.0, help="of data and training")
     options = parser.parse_args()
     folder: Path = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     if not (folder / "tokenizer.json").exists():
         finish(start("data", "tokenizer", folder))
-    for flavour, files in (("base", BASE_FILES), ("refine", REFINE_FILES)):
-        missing = [n for n in range(1, files + 1) if not (folder / f"{flavour}-{n}.npz").exists()]
+    for stage in STAGES:
+        missing = [n for n in range(1, stage.files + 1) if not (folder / f"{stage.name}-{n}.npz").exists()]
         while missing:
             pair, missing = missing[:WORKERS], missing[WORKERS:]
-            finish(*(start("data", flavour, folder, seed, PER_FILE) for seed in pair))
-    base, refined = folder / "base.pt", folder / "refined.pt"
-    if not base.exists():
-        train(folder, base, "--files", "base-*.npz", "--millions", options.base)
-    if not refined.exists():
-        train(
-            folder, refined, "--files", "*.npz", "--start", base, "--millions", options.refine, "--rate", 0.014,
-            "--read-weight", 0, "--seed", 1,
-        )  # fmt: skip
-    finish(start("export", refined, options.out.absolute(), "--folder", folder))
+            finish(
+                *(start("data", stage.name, folder, seed, int(stage.each * options.scale)) for seed in pair)
+            )
+    before: Path | None = None
+    for number, stage in enumerate(STAGES):
+        checkpoint = folder / f"{stage.name}.pt"
+        if not checkpoint.exists():
+            begin_from = ("--start", before) if before else ()
+            millions = ("--millions", stage.millions * options.scale)
+            train(folder, checkpoint, *stage.options, *millions, *begin_from, "--seed", number)
+        before = checkpoint
+    finish(start("export", before, options.out.absolute(), "--folder", folder))
     print(f"done in {(time.monotonic() - begin) / 60:.0f} minutes")
 
 
