@@ -91,18 +91,20 @@ MaxRounds = Annotated[
     ),
 ]
 Timeout = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        "--timeout", metavar="SECONDS", min=0, help="Seconds for the whole run.", show_default="no limit"
+        "--timeout",
+        metavar="TIME",
+        help="Time for the whole run: seconds, or 90s, 10m, 2h.",
+        show_default="no limit",
     ),
 ]
 ChecksTimeout = Annotated[
-    float | None,
+    str | None,
     typer.Option(
         "--checks-timeout",
-        metavar="SECONDS",
-        min=0,
-        help="Seconds for one run of the checks.",
+        metavar="TIME",
+        help="Time for one run of the checks.",
         show_default="600",
     ),
 ]
@@ -130,7 +132,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-@app.command("do")
+@app.command("do", short_help='Do a task: pool do "fix the failing test"')
 def do(
     task: Annotated[
         str | None,
@@ -184,7 +186,7 @@ def do(
     _exit(command.do(task, file, flags, output, no_checks=no_checks))
 
 
-@app.command("resume")
+@app.command("resume", short_help="Go on with a run that ended early.")
 def resume(
     run: RunArgument = "last",
     message: Annotated[
@@ -305,7 +307,7 @@ def config_show(json: Annotated[bool, typer.Option("--json", help="As one JSON o
     _exit(config.show(json=json))
 
 
-@app.command("doctor")
+@app.command("doctor", short_help="Check that everything is in place.")
 def doctor(model: Model = None, base_url: BaseUrl = None, test: Test = None) -> None:
     """Say whether git, sandbox, model, context window and checks are found; each line with a fix."""
     from poolcli.commands import doctor as command

@@ -103,7 +103,9 @@ def _same_model(run_dir: Path, flags: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _deliver(result: dict[str, Any], repo: Repository, output: Output) -> int:
     patch = Path(result["patch"]["file"]) if result["patch"]["file"] else None
-    if output.patch and patch is not None:
+    if output.patch and patch is not None and not _worth_landing(result):
+        sys.stderr.write("the patch is not printed: the result is not verified (`pool diff` prints it)\n")
+    elif output.patch and patch is not None:
         sys.stdout.buffer.write(patch.read_bytes())
         sys.stdout.buffer.flush()
     if output.apply:
@@ -111,6 +113,12 @@ def _deliver(result: dict[str, Any], repo: Repository, output: Output) -> int:
     if output.result is not None:
         results.write_to(output.result, result)
     return int(result["exit_code"])
+
+
+def _worth_landing(result: dict[str, Any]) -> bool:
+    """Whether a script may apply the patch unseen: verified, or finished where there is nothing to verify it with."""
+    nothing_to_verify = result["status"] == "not_verified" and result["verdict"]["after"] is None
+    return result["status"] in ("verified", "unchecked") or nothing_to_verify
 
 
 def _land(result: dict[str, Any], repo: Repository) -> None:

@@ -23,7 +23,7 @@ def task(words: str | None, file: Path | None) -> tuple[str, str]:
     """The task and the text quoted beside it ('' when there is none). Raises UsageError without a task."""
     if words and words != "-" and file is not None:
         raise UsageError("the task was given twice, as words and with --file", "give one of them")
-    if words == "-":
+    if words == "-" or (words is None and file == Path("-")):
         return _need(_text(_all()), "standard input"), ""
     if file is not None:
         return _need(_file(file), str(file)), _beside()

@@ -114,3 +114,8 @@ def test_no_command_is_help(pool: Pool) -> None:
     for args in ((), ("config",)):
         done = pool(*args)
         assert done.returncode == 0 and "Usage: pool" in done.stdout and done.stderr == ""
+
+
+def test_times_are_written_as_in_the_configuration(pool: Pool) -> None:
+    assert pool.do("fix it", "--timeout", "10m").returncode == 0
+    refused(pool.do("fix it", "--timeout", "soon"), 2, "--timeout", "seconds")

@@ -106,3 +106,11 @@ def test_each_linked_worktree_lands_in_itself(pool: Pool) -> None:
 def test_a_result_file_in_no_folder_is_refused_before_anything_is_done(pool: Pool) -> None:
     done = pool.do("fix it", "--result", str(pool.home / "nowhere" / "r.json"))
     assert done.returncode == 2 and pool.runs() == []
+
+
+def test_a_patch_that_is_not_verified_is_not_printed(pool: Pool) -> None:
+    done = pool.do(
+        "fix it", "--patch", "--max-turns", "1", replies=(reply("", call("write", path="x", content="x\n")),)
+    )
+    assert done.returncode == 5 and done.stdout == "" and "pool diff" in done.stderr
+    assert "+x" in pool("diff").stdout
