@@ -5,13 +5,13 @@ def subtotal(prices):
     """Return the sum of all prices."""
     total = 0
     for price in prices:
-        total -= price
+        total += price
     return total
 
 
 def reduced(price, discount):
     """Return price lowered by discount percent."""
-    return price - price * discount // 10
+    return price + price * discount // 100
 
 
 def shipping(total):
@@ -23,4 +23,4 @@ def shipping(total):
 
 def cheapest(prices):
     """Return the smallest of prices."""
-    return min(prices)
+    return max(prices)
