@@ -27,18 +27,17 @@ MOST_TOKENS = 1400
 
 @dataclass(frozen=True)
 class Flavour:
-    """What a stage of the training sees: numbers of functions per module, mistakes, whole files, two bugs."""
+    """What a stage of the training sees: numbers of functions per module, mistakes, two bugs."""
 
     sizes: tuple[int, ...]
     mistakes: Mistakes
-    whole: bool = True
     two: float = 0.27
 
 
 FLAVOURS = {
     "base": Flavour(SIZES, BASE),
     "refine": Flavour((1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 8), REFINE),
-    "sharpen": Flavour(SIZES, SHARPEN, whole=False, two=0.45),
+    "sharpen": Flavour(SIZES, SHARPEN),
 }
 
 #: Whether a token is only read, is written, or is written and decides: see `decisive`.
@@ -56,7 +55,7 @@ def make_tokenizer(folder: Path, size: int = 1100, samples: int = 3000) -> Token
     """A tokenizer made from sample demonstrations."""
     random = Random("tokenizer")
     found = (demonstrate(make_instance(random), random) for _ in range(samples))
-    tokenizer = build(("".join(text for text, _ in segments(m, whole=True)) for m in found if m), size)
+    tokenizer = build(("".join(text for text, _ in segments(m)) for m in found if m), size)
     tokenizer.save(folder / TOKENIZER)
     return tokenizer
 
@@ -93,7 +92,7 @@ def make_episodes(folder: Path, name: str, seed: int, count: int) -> tuple[int, 
         )
         if messages is None:
             continue
-        parts = [(tokenizer.encode(text), learn) for text, learn in segments(messages, whole=flavour.whole)]
+        parts = [(tokenizer.encode(text), learn) for text, learn in segments(messages)]
         if sum(len(part) for part, _ in parts) > MOST_TOKENS:
             continue
         for part, learn in parts:

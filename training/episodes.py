@@ -43,7 +43,7 @@ class Mistakes:
 
 
 BASE = Mistakes(wrong=0.22, misspelt=0.0, refused=0.04, early=0.13)
-SHARPEN = Mistakes(wrong=0.25, misspelt=0.06, refused=0.1, early=0.1)
+SHARPEN = Mistakes(wrong=0.2, misspelt=0.05, refused=0.08, early=0.1)
 REFINE = Mistakes(wrong=0.3, misspelt=0.08, refused=0.1, early=0.13)
 
 
@@ -59,16 +59,15 @@ def render(messages: list[Message], *, generate: bool = False) -> str:
     return _template().render(messages=messages, add_generation_prompt=generate)
 
 
-def segments(messages: list[Message], *, whole: bool = False) -> Iterator[tuple[str, bool]]:
-    """The rendered conversation in pieces, each with whether the network is trained to produce it.
-
-    With `whole` files are shown whole, not only the functions that failing tests call.
-    """
+def segments(messages: list[Message]) -> Iterator[tuple[str, bool]]:
+    """The rendered conversation in pieces, each with whether the network is trained to produce it."""
     start = "<|im_start|>assistant\n"
-    for number, message in enumerate(messages):
-        # What the template shows of a file depends on the user's messages before it.
-        before = [] if whole else [m for m in messages[:number] if m["role"] == "user"]
+    before: list[Message] = []
+    for message in messages:
+        # What the template shows of a file depends on the evidence before it, and on nothing else.
         text = render([*before, message])[len(render(before)) :] if before else render([message])
+        if message["role"] == "user" or message.get("evidence"):
+            before = [message]
         if message["role"] == "assistant":
             yield start, False
             yield text.removeprefix(start), message.get("trained", True)
@@ -146,9 +145,12 @@ class Expert:
         return True
 
     def _say_edit(self, bug: Bug, old: str, new: str, *, trained: bool) -> None:
-        text = f"The bug is in `{bug.function}`." if not self.edits else f"Still failing: `{bug.function}`."
-        path = self.instance.module
+        path, text = self.instance.module, f"The bug is in `{bug.function}`."
         self.messages.append(say(text, "edit", path=path, old=old, new=new, trained=trained))
+
+    def read(self, text: str = "") -> None:
+        """Read the module."""
+        self.messages += [say(text, "read", path=self.instance.module), result(numbered(self.source))]
 
     def refused_edit(self, bug: Bug) -> None:
         """An edit whose old text is misspelt, or that changes nothing; pool refuses it."""
@@ -175,7 +177,7 @@ class Expert:
     def run_tests(self) -> str:
         """Call run_tests and give its evidence."""
         evidence = self.checks().text
-        self.messages += [say("", "run_tests"), result(evidence)]
+        self.messages += [say("", "run_tests"), result(evidence) | {"evidence": True}]
         return evidence
 
     def end(self, *, trained: bool = True) -> None:
@@ -208,7 +210,8 @@ class Expert:
             evidence = report.text
         else:
             evidence = self.run_tests()
-        return bug.function in evidence and self.source != before
+        self.read(f"Still failing: `{bug.function}`.")
+        return f"{bug.function}(" in evidence and self.source != before
 
 
 def demonstrate(instance: Instance, random: Random, mistakes: Mistakes = BASE) -> list[Message] | None:
@@ -216,16 +219,13 @@ def demonstrate(instance: Instance, random: Random, mistakes: Mistakes = BASE) -
     expert = Expert(instance, random, mistakes)
     report = expert.checks()
     evidence = report.text
-    expert.messages = [
-        first_message(report, instance.task),
-        say("", "read", path=instance.module),
-        result(numbered(instance.source)),
-    ]
+    expert.messages = [first_message(report, instance.task)]
     left = list(instance.bugs)
     while left:
         # The first failure that the evidence names is repaired first.
         left.sort(key=lambda bug: _position(evidence, bug.function))
         bug = left.pop(0)
+        expert.read(f"Still failing: `{bug.function}`." if expert.edits else "")
         if not (expert.mistake(bug) and (random.random() > 0.2 or expert.mistake(bug))):
             return None
         if random.random() < mistakes.refused or (
@@ -242,5 +242,5 @@ def demonstrate(instance: Instance, random: Random, mistakes: Mistakes = BASE) -
 
 
 def _position(evidence: str, function: str) -> int:
-    place = evidence.find(f"{function}(")
-    return place if place >= 0 else len(evidence)
+    place = re.search(rf"(?<!\w){function}\(", evidence)
+    return place.start() if place else len(evidence)
