@@ -1,4 +1,4 @@
-"""Trains the demonstration model from nothing: data, tokenizer, network, GGUF file. An hour on two cores.
+"""Trains the demonstration model from nothing: data, tokenizer, network, GGUF file. 65 to 100 minutes on two cores.
 
     python -m training.make_model [--folder FOLDER] [--out FILE.gguf] [--scale 0.01]
 
