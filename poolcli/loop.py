@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from poolcli.errors import BudgetError, ModelError
+from poolcli.asking import ask
+from poolcli.errors import BudgetError
 from poolcli.gate import Gate, Repeating
 from poolcli.judge import Judge
-from poolcli.messages import Call, Message, to_json
-from poolcli.models.base import Model, Piece, Reply
+from poolcli.messages import Message
+from poolcli.models.base import Model
 from poolcli.run import Run
 from poolcli.verdict.evidence import Report
 
-#: Seconds to wait before the same bytes are sent again; a server that restarts needs some seconds.
-RETRIES = (0.5, 2.0, 5.0, 10.0)
-#: The longest wait that a server's Retry-After can ask for, in seconds.
-LONGEST_WAIT = 60.0
 #: How many empty replies (no text, no call) or replies without a call after red checks end the run.
 PATIENCE = 2
 
@@ -103,7 +97,7 @@ async def _until_done(parts: Parts) -> int:
         return 1  # a resumed run that was killed between the model's last word and the checks
     while True:
         run.check_budget()
-        message = await ask(parts)
+        message = await ask(run, parts.model, max_reply=parts.max_reply)
         if message.calls:
             await parts.gate.calls(message.calls)
             count += len(message.calls)
@@ -121,67 +115,3 @@ def said_done(messages: list[Message]) -> bool:
     """Whether the last word is the model's own, without a call."""
     last = messages[-1]
     return last.role == "assistant" and not last.calls and bool(last.text.strip())
-
-
-async def ask(parts: Parts) -> Message:
-    """One reply of the model, recorded. Faults that may pass are tried again with the same bytes."""
-    run = parts.run
-    for pause in (*RETRIES, None):
-        try:
-            return _record(run, await _one(parts))
-        except ModelError as error:
-            if not error.retryable or pause is None:
-                raise
-            wait = min(max(pause, error.retry_after), LONGEST_WAIT)
-            run.notice(f"{error}; trying again in {wait:g} s", level="warning", code="retry")
-            await asyncio.sleep(wait)
-    raise AssertionError("unreachable")
-
-
-async def _one(parts: Parts) -> Reply:
-    run = parts.run
-    async for piece in parts.model.stream(run.projection.messages, max_tokens=parts.max_reply):
-        if isinstance(piece, Piece):
-            run.live("delta", kind=piece.kind, text=piece.text)
-        else:
-            return piece
-    raise ModelError("the model's stream ended without a reply", retryable=True)
-
-
-def _record(run: Run, reply: Reply) -> Message:
-    run.emit(
-        "model.replied",
-        message=to_json(_unique(run, reply.message)),
-        finish=reply.finish,
-        usage=_usage(run, reply),
-        timings={"first": round(reply.first, 3), "total": round(reply.total, 3)},
-        turn=run.spent.turns + 1,
-    )
-    return run.projection.messages[-1]
-
-
-def _usage(run: Run, reply: Reply) -> dict[str, Any]:
-    """The tokens as reported; else estimated, so that a token budget binds with any server."""
-    usage = reply.usage
-    if usage.prompt is not None:
-        return {"prompt": usage.prompt, "completion": usage.completion, "cached": usage.cached}
-    sent = sum(_characters(message) for message in run.projection.messages)
-    said = _characters(reply.message)
-    # Four characters to a token is near enough for code and English in all common vocabularies.
-    return {"prompt": sent // 4, "completion": said // 4, "cached": None, "estimated": True}
-
-
-def _characters(message: Message) -> int:
-    return sum(len(str(part.args)) if isinstance(part, Call) else len(part.text) for part in message.parts)
-
-
-def _unique(run: Run, message: Message) -> Message:
-    """The message with call ids that no earlier message of this run used: results are matched by id."""
-    used = run.projection.call_ids
-    if used.isdisjoint(call.id for call in message.calls):
-        return message
-    turn = run.spent.turns + 1
-    parts = tuple(
-        replace(p, id=f"{p.id}-{turn}") if isinstance(p, Call) and p.id in used else p for p in message.parts
-    )
-    return Message(message.role, parts)

@@ -35,6 +35,14 @@ class Piece(Struct, frozen=True):
     text: str
 
 
+class Notice(Struct, frozen=True):
+    """Something that people should know while a reply is on its way; never part of it. `code` is for programs."""
+
+    text: str
+    code: str
+    level: Literal["info", "warning"] = "warning"
+
+
 class Reply(Struct, frozen=True):
     """The whole reply; always the last thing that a stream gives."""
 
@@ -55,7 +63,9 @@ class Model(Protocol):
     def info(self) -> ModelInfo:
         """Which model and where."""
 
-    def stream(self, messages: Sequence[Message], *, max_tokens: int = 0) -> AsyncIterator[Piece | Reply]:
+    def stream(
+        self, messages: Sequence[Message], *, max_tokens: int = 0
+    ) -> AsyncIterator[Piece | Notice | Reply]:
         """Send the messages, give the pieces as they come and one Reply at the end.
 
         The request's bytes for messages seen before are exactly those of the last request. Raises ModelError;

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from poolcli import paths
 from poolcli.errors import ModelError
 from poolcli.messages import Message
-from poolcli.models.base import ModelInfo, Piece, Reply
+from poolcli.models.base import ModelInfo, Notice, Piece, Reply
 from poolcli.models.llama_server import LocalServer, start
 from poolcli.models.openai import Endpoint, Limits, OpenAIModel
 
@@ -60,7 +60,7 @@ class LocalModel:
 
     async def stream(
         self, messages: Sequence[Message], *, max_tokens: int = 0
-    ) -> AsyncIterator[Piece | Reply]:
+    ) -> AsyncIterator[Piece | Notice | Reply]:
         """See `Model.stream`."""
         if not self.server.alive:
             self._restarts += 1

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from poolcli.errors import ModelError
 from poolcli.messages import Message
 from poolcli.models import faults
-from poolcli.models.base import ModelInfo, Piece, Reply
+from poolcli.models.base import ModelInfo, Notice, Piece, Reply
 from poolcli.models.connection import FACTS_DEADLINE, Connection, read, within
+from poolcli.models.dialects.base import Dialect
+from poolcli.models.dialects.native import Native
 from poolcli.models.discovery import Catalogue, catalogue, props_window
 from poolcli.models.endpoint import Endpoint, Limits
 from poolcli.models.faults import ContextExceededError
@@ -42,12 +44,17 @@ MAX_NAMES = 8
 class OpenAIModel:
     """A `Model` at an endpoint. Nothing is sent, and no HTTP library loaded, before the first request."""
 
-    def __init__(self, endpoint: Endpoint, tools: Sequence[Mapping[str, Any]] = ()) -> None:
-        """`tools` are function schemas, sent in this order and never changed."""
-        constants = {"stream": True, "stream_options": {"include_usage": True}, **endpoint.extra_body}
+    def __init__(
+        self, endpoint: Endpoint, tools: Sequence[Mapping[str, Any]] = (), dialect: Dialect | None = None
+    ) -> None:
+        """`tools` are function schemas, sent in this order and never changed; a `dialect` has its own."""
+        self._dialect: Dialect = dialect or Native(tools)
+        streaming = {"stream": True, "stream_options": {"include_usage": True}}
+        kind = streaming if self._dialect.streamed else {"stream": False}
+        constants = {**kind, **endpoint.extra_body, **self._dialect.constants()}
         self._endpoint = endpoint
         self._url = endpoint.url
-        self._wire = Wire(constants, tools)
+        self._wire = Wire(constants, self._dialect.render)
         self._info = ModelInfo(endpoint.model, self._url, endpoint.window)
         self._connection = Connection(endpoint)
 
@@ -58,7 +65,7 @@ class OpenAIModel:
 
     async def stream(
         self, messages: Sequence[Message], *, max_tokens: int = 0
-    ) -> AsyncGenerator[Piece | Reply, None]:
+    ) -> AsyncGenerator[Piece | Notice | Reply, None]:
         """See `Model.stream`. Raises ContextExceededError, a ModelError, when the messages do not fit."""
         if not self._info.name:
             await self._choose()
@@ -70,7 +77,7 @@ class OpenAIModel:
                 for piece in assembler.feed(chunk):
                     first = first or time.monotonic() - start
                     yield piece
-        message = assembler.message(self._wire.ids)
+        message = self._dialect.read(assembler.message(self._wire.ids))
         total = time.monotonic() - start
         finish = assembler.finish or ("tool_calls" if message.calls else "stop")
         extra = {"timings": assembler.timings} if assembler.timings else {}

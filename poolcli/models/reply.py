@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from poolcli.errors import ModelError
 from poolcli.messages import Call, Message, Part, Text, Think
 from poolcli.models.base import Piece, Usage
-from poolcli.models.wire import REASONING
+from poolcli.models.dialects.native import REASONING
 
 #: Calls in one reply; a model that wants more is stuck in a loop.
 MAX_CALLS = 64

@@ -7,69 +7,28 @@ is the beginning of the next one, so that a server finds in its prefix cache all
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from poolcli.messages import Call, Message, Result, Think
+from poolcli.messages import Message
+
+#: The server's messages for one of ours (`Dialect.render`).
+Render = Callable[[Message], Iterator[dict[str, Any]]]
 
 #: Put between two messages of the user when no reply came between them (a stopped turn): many chat templates
 #: refuse a conversation whose roles do not alternate.
 INTERRUPTED = "(interrupted)"
 
-#: Names under which servers report reasoning; it goes back under the one it came by (`Think.extra["field"]`).
-REASONING = ("reasoning_content", "reasoning")
-
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-# With spaces, as models write them: templates that print the string as it is then repeat the cached tokens.
-_encode_arguments = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-
-
-def arguments(call: Call) -> str:
-    """The call's arguments as sent back; `{}` for ones that were no JSON object.
-
-    Servers parse what they are sent: llama.cpp answers 500 to its own broken arguments at every later turn.
-    """
-    if call.args is None:
-        return "{}"
-    try:
-        return _encode_arguments(call.args)
-    except (ValueError, RecursionError):  # NaN or infinity, or nested too deep: no JSON that others can read
-        return "{}"
-
-
-def dialect(message: Message) -> Iterator[dict[str, Any]]:
-    """The dialect's messages for one of ours: one each, but one per result for results."""
-    match message.role:
-        case "assistant":
-            yield _assistant(message)
-        case "tool":
-            for part in message.parts:
-                if isinstance(part, Result):
-                    yield {"role": "tool", "tool_call_id": part.id, "content": part.text}
-        case role:
-            yield {"role": role, "content": message.text}
-
-
-def _assistant(message: Message) -> dict[str, Any]:
-    # Never null: templates of many models add to the content or search in it.
-    body: dict[str, Any] = {"role": "assistant", "content": message.text}
-    for part in message.parts:
-        if isinstance(part, Think) and (name := part.extra.get("field")) in REASONING:
-            body[name] = body.get(name, "") + part.text
-    if message.calls:
-        body["tool_calls"] = [
-            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": arguments(c)}}
-            for c in message.calls
-        ]
-    return body
 
 
 class Wire:
     """One conversation's requests. Feeding it a list that grows costs what the list grew by."""
 
-    def __init__(self, constants: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, constants: Mapping[str, Any], render: Render) -> None:
+        """`constants` are the fields of every request, in this order; `render` is the dialect's."""
         self._constants = dict(constants)
-        self._tools = list(tools)
+        self._render = render
         self._heads: dict[tuple[str, int], bytes] = {}
         self._reset()
 
@@ -89,7 +48,7 @@ class Wire:
         if self._seen != messages[: len(self._seen)]:
             self._reset()
         for message in messages[len(self._seen) :]:
-            for one in dialect(message):
+            for one in self._render(message):
                 self._append(one)
             self._seen.append(message)
         assert not self._open, f"calls without a result: {sorted(self._open)}"
@@ -124,8 +83,8 @@ class Wire:
             fields = {"model": model, **self._constants}
             if max_tokens:
                 fields["max_tokens"] = max_tokens
-            if self._tools:
-                fields["tools"] = self._tools
+            if "tools" in fields:  # last, beside the messages: templates put both into the same place
+                fields["tools"] = fields.pop("tools")
             head = _encode(fields).encode("utf-8", "replace")[:-1] + b',"messages":['
             self._heads[(model, max_tokens)] = head
         return head

@@ -8,11 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcli.messages import Call, Message, Result, Text, Think, from_json, system, to_json, user
+from poolcli.models.dialects.native import Native
 from poolcli.models.rules import Conversation
 from poolcli.models.wire import INTERRUPTED, Wire
 
 TOOLS = [{"type": "function", "function": {"name": "read", "parameters": {}}}]
 CONSTANTS = {"stream": True}
+
+
+def wire_of(constants: dict[str, Any], tools: Any) -> Wire:
+    dialect = Native(tools)
+    return Wire({**constants, **dialect.constants()}, dialect.render)
+
 
 words = st.text(max_size=30)
 json_values = st.recursive(
@@ -53,7 +60,7 @@ def rounds(draw: st.DrawFn) -> list[list[Message]]:
 
 @given(rounds())
 def test_each_request_begins_with_the_one_before(steps: list[list[Message]]) -> None:
-    wire, conversation, messages, last = Wire(CONSTANTS, TOOLS), Conversation(), [], b""
+    wire, conversation, messages, last = wire_of(CONSTANTS, TOOLS), Conversation(), [], b""
     for step in steps:
         messages += step
         body = wire.body("m", messages)
@@ -68,10 +75,10 @@ def test_another_process_sends_the_same_bytes(steps: list[list[Message]]) -> Non
     """A resumed run reads its messages from the log."""
     messages = [message for step in steps for message in step]
     stored = [from_json(json.loads(json.dumps(to_json(m)))) for m in messages]
-    wire = Wire(CONSTANTS, TOOLS)
+    wire = wire_of(CONSTANTS, TOOLS)
     for end in range(2, len(steps)):
         wire.body("m", [message for step in steps[:end] for message in step])
-    assert wire.body("m", messages) == Wire(CONSTANTS, TOOLS).body("m", stored)
+    assert wire.body("m", messages) == wire_of(CONSTANTS, TOOLS).body("m", stored)
 
 
 def test_a_message_is_encoded_once() -> None:
@@ -84,7 +91,7 @@ def test_a_message_is_encoded_once() -> None:
             encodings += 1
             return super().items()
 
-    wire, messages = Wire(CONSTANTS, TOOLS), [system("s"), user("u")]
+    wire, messages = wire_of(CONSTANTS, TOOLS), [system("s"), user("u")]
     for turn in range(50):
         call = Call(f"c{turn}", "read", Counting(path="a"))
         messages += [Message("assistant", (call,)), Message("tool", (Result(call.id, "read", "x"),))]
@@ -99,7 +106,7 @@ def test_broken_arguments_are_never_sent_back() -> None:
     infinite = Call("c2", "edit", {"a": float("inf")})
     messages = [user("u"), Message("assistant", (call, infinite))]
     messages += [Message("tool", (Result("c1", "edit", "error"), Result("c2", "edit", "error")))]
-    body = Wire(CONSTANTS, TOOLS).body("m", messages)
+    body = wire_of(CONSTANTS, TOOLS).body("m", messages)
     assert b"path" not in body.partition(b'"messages"')[2]
     calls = json.loads(body)["messages"][1]["tool_calls"]
     assert [c["function"]["arguments"] for c in calls] == ["{}", "{}"]
@@ -118,34 +125,34 @@ def test_reasoning_goes_back_under_its_name() -> None:
         Message("assistant", (Think("x"),)),
         user("w"),
     ]
-    sent = json.loads(Wire(CONSTANTS, TOOLS).body("m", messages))["messages"]
+    sent = json.loads(wire_of(CONSTANTS, TOOLS).body("m", messages))["messages"]
     assert sent[1] == {"role": "assistant", "content": "c", "reasoning_content": "ab"}
     assert sent[3] == {"role": "assistant", "content": ""}
 
 
 def test_roles_alternate_after_an_interruption() -> None:
     messages = [system("s"), user("a"), user("b")]
-    sent = json.loads(Wire(CONSTANTS, TOOLS).body("m", messages))["messages"]
+    sent = json.loads(wire_of(CONSTANTS, TOOLS).body("m", messages))["messages"]
     assert [m["role"] for m in sent] == ["system", "user", "assistant", "user"]
     assert sent[2]["content"] == INTERRUPTED
 
 
 def test_the_body_is_head_then_tools_then_messages() -> None:
-    request = json.loads(Wire({"stream": True, "seed": 1}, TOOLS).body("m", [user("u")], max_tokens=9))
+    request = json.loads(wire_of({"stream": True, "seed": 1}, TOOLS).body("m", [user("u")], max_tokens=9))
     assert list(request) == ["model", "stream", "seed", "max_tokens", "tools", "messages"]
-    assert "tools" not in json.loads(Wire({}, ()).body("m", [user("u")]))
+    assert "tools" not in json.loads(wire_of({}, ()).body("m", [user("u")]))
 
 
 def test_a_shorter_conversation_starts_anew() -> None:
-    wire = Wire(CONSTANTS, TOOLS)
+    wire = wire_of(CONSTANTS, TOOLS)
     wire.body("m", [system("s"), user("a"), Message("assistant", (Text("b"),)), user("c")])
-    assert wire.body("m", [system("s"), user("d")]) == Wire(CONSTANTS, TOOLS).body(
+    assert wire.body("m", [system("s"), user("d")]) == wire_of(CONSTANTS, TOOLS).body(
         "m", [system("s"), user("d")]
     )
 
 
 def test_lone_surrogates_do_not_break_a_request() -> None:
-    body = Wire(CONSTANTS, TOOLS).body("m", [user("a\udc80b")])
+    body = wire_of(CONSTANTS, TOOLS).body("m", [user("a\udc80b")])
     assert json.loads(body)["messages"][0]["content"] == "a?b"
 
 
@@ -172,4 +179,4 @@ RESULT = Message("tool", (Result("c1", "read", "x"),))
 )
 def test_a_call_has_exactly_one_result(messages: list[Message]) -> None:
     with pytest.raises(AssertionError):
-        Wire(CONSTANTS, TOOLS).body("m", messages)
+        wire_of(CONSTANTS, TOOLS).body("m", messages)

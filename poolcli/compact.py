@@ -1,0 +1,1 @@
+"""When and how the context is made shorter."""

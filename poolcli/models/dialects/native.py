@@ -1,0 +1,80 @@
+"""The dialect of chat completions with tools: calls and results in fields of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from poolcli.messages import Call, Message, Result, Think
+
+#: Names under which servers report reasoning; it goes back under the one it came by (`Think.extra["field"]`).
+REASONING = ("reasoning_content", "reasoning")
+
+# With spaces, as models write them: templates that print the string as it is then repeat the cached tokens.
+_encode_arguments = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def arguments(call: Call) -> str:
+    """The call's arguments as sent back; `{}` for ones that were no JSON object.
+
+    Servers parse what they are sent: llama.cpp answers 500 to its own broken arguments at every later turn.
+    """
+    if call.args is None:
+        return "{}"
+    try:
+        return _encode_arguments(call.args)
+    except (ValueError, RecursionError):  # NaN or infinity, or nested too deep: no JSON that others can read
+        return "{}"
+
+
+def dialect(message: Message) -> Iterator[dict[str, Any]]:
+    """The dialect's messages for one of ours: one each, but one per result for results."""
+    match message.role:
+        case "assistant":
+            yield _assistant(message)
+        case "tool":
+            for part in message.parts:
+                if isinstance(part, Result):
+                    yield {"role": "tool", "tool_call_id": part.id, "content": part.text}
+        case role:
+            yield {"role": role, "content": message.text}
+
+
+def _assistant(message: Message) -> dict[str, Any]:
+    # Never null: templates of many models add to the content or search in it.
+    body: dict[str, Any] = {"role": "assistant", "content": message.text}
+    for part in message.parts:
+        if isinstance(part, Think) and (name := part.extra.get("field")) in REASONING:
+            body[name] = body.get(name, "") + part.text
+    if message.calls:
+        body["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": arguments(c)}}
+            for c in message.calls
+        ]
+    return body
+
+
+class Native:
+    """Tools and calls in the server's own fields; `streamed` is whether replies come in pieces."""
+
+    def __init__(self, tools: Sequence[Mapping[str, Any]] = (), *, streamed: bool = True) -> None:
+        self._tools = list(tools)
+        self.streamed = streamed
+
+    @property
+    def name(self) -> str:
+        """The rung of the ladder."""
+        return "native" if self.streamed else "whole"
+
+    def constants(self) -> Mapping[str, Any]:
+        """The tools, when there are any."""
+        return {"tools": self._tools} if self._tools else {}
+
+    def render(self, message: Message) -> Iterator[dict[str, Any]]:
+        """One message each, but one per result for results."""
+        return dialect(message)
+
+    def read(self, message: Message) -> Message:
+        """The calls are there already."""
+        return message
