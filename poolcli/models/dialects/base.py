@@ -7,6 +7,10 @@ from typing import Any, Protocol
 
 from poolcli.messages import Message
 
+#: The rungs of the ladder, best first: calls in the server's own fields, streamed and whole; a reply that a JSON
+#: schema constrains; calls written as text; one fenced block of shell commands.
+RUNGS = ("native", "whole", "schema", "text", "shell")
+
 
 class Dialect(Protocol):
     """One way to speak with a server. Equal messages give equal bytes, whatever came before."""
