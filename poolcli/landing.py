@@ -27,6 +27,7 @@ from poolcli import worktrees
 from poolcli.errors import Exit, WorkspaceError
 from poolcli.git import IDENTITY, Answer, Repository, attempt, complaint, git, in_progress
 from poolcli.snapshot import behind_link
+from poolcli.store.runs import DISCARDED
 
 #: Folder of a run for a landing that is under way: copies, their results and the plan.
 STAGE = "landing"
@@ -115,10 +116,6 @@ def recover(repo: Repository, state: Path) -> str:
         except OSError as error:
             # It must not keep other runs from beginning.
             return f"landing run {run_id} was interrupted and cannot be finished yet: {error}"
-
-
-#: Stays in the run's folder when its work was thrown away.
-DISCARDED = "discarded"
 
 
 def discarded(run_dir: Path) -> bool:

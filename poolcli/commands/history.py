@@ -14,6 +14,9 @@ from poolcli.store import reading, runs
 from poolcli.store import result as results
 from poolcli.views.choose import choose
 
+#: Characters of a line of `pool log`; a longer task is cut.
+WIDEST = 200
+
 
 def show(ref: str, *, json: bool, plain: bool) -> int:
     """Replay a run through the view that a live run has."""
@@ -35,13 +38,17 @@ def log(*, json: bool, limit: int) -> int:
     results.repair_all(state)
     found = [runs.info(run_dir) for run_dir in runs.run_dirs(state)[:limit]]
     for info in found:
-        if json:
-            sys.stdout.write(json_codec.dumps(info.to_json()) + "\n")
-            continue
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.started))
-        patch = f"+{info.added} -{info.removed}" if info.files else ""
-        line = f"{info.id}  {when}  {info.status:<13} {patch:>9}  {info.task.splitlines()[0] if info.task else ''}"
-        sys.stdout.write(clean(line, keep_newlines=False)[:200] + "\n")
+        line = json_codec.dumps(info.to_json()) if json else _row(info)
+        sys.stdout.write(line + "\n")
     if not found and not json:
         sys.stderr.write('no runs yet in this repository; start one with: pool do "fix the failing test"\n')
     return 0
+
+
+def _row(info: runs.RunInfo) -> str:
+    """One run in a line; what became of its work stands behind the size of its patch."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.started))
+    patch = f"+{info.added} -{info.removed}" if info.files else ""
+    task = info.task.splitlines()[0] if info.task else ""
+    line = f"{info.id}  {when}  {info.status:<13} {patch:>9} {info.fate:<9}  {task}"
+    return clean(line, keep_newlines=False)[:WIDEST]

@@ -83,6 +83,7 @@ def land(
         branch=branch,
         commit_message=text if commit or branch else None,
     )
+    (run_dir / runs.APPLIED).touch()  # `pool log` says so
     sys.stderr.write(clean(_said(landed)) + "\n")
 
 

@@ -17,6 +17,8 @@ from poolcli.store.reading import LOG, locked, record
 
 #: Bytes from a log's end in which its last record is looked for: `run.ended` is far smaller.
 _TAIL = 65536
+#: Marks in a run's folder of what became of its work: it was landed, it was thrown away.
+APPLIED, DISCARDED = "applied", "discarded"
 
 
 class RunInfo(Struct, frozen=True):
@@ -33,6 +35,8 @@ class RunInfo(Struct, frozen=True):
     model: str = ""
     #: {files, added, removed, file}, as far as known.
     patch: Mapping[str, Any] = field(default_factory=dict)
+    #: What became of the work: "applied", "discarded", or "" when it still waits.
+    fate: str = ""
 
     @property
     def files(self) -> int:
@@ -60,6 +64,7 @@ class RunInfo(Struct, frozen=True):
             "exit_code": self.exit_code,
             "model": self.model,
             "patch": dict(self.patch),
+            "fate": self.fate,
             "dir": str(self.dir),
         }
 
@@ -143,6 +148,7 @@ def info(run_dir: Path) -> RunInfo:
         data.get("exit_code"),
         str(model.get("name", "")),
         data.get("patch") or {},
+        next((mark for mark in (DISCARDED, APPLIED) if (run_dir / mark).exists()), ""),
     )
 
 

@@ -99,6 +99,18 @@ def test_log_lists_runs_newest_first(pool: Pool) -> None:
     assert [row["status"] for row in rows] == ["verified", "verified"]
 
 
+def test_log_says_what_became_of_the_work(pool: Pool) -> None:
+    for task in ("first", "second", "third"):
+        pool.do(task)
+    third, second, _ = (json.loads(line)["run"] for line in pool("log", "--json").stdout.splitlines())
+    assert pool("apply", third).returncode == 0
+    assert pool("discard", second).returncode == 0
+    lines = pool("log").stdout.splitlines()
+    assert ["applied" in lines[0], "discarded" in lines[1], "applied" in lines[2]] == [True, True, False]
+    fates = [json.loads(line)["fate"] for line in pool("log", "--json").stdout.splitlines()]
+    assert fates == ["applied", "discarded", ""]
+
+
 def test_a_locale_without_unicode(pool: Pool) -> None:
     pool.env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = pool.do("fix it")
