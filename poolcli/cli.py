@@ -27,6 +27,13 @@ config_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="See the configuration and where each value comes from."
 )
 app.add_typer(config_app, name="config")
+models_app = typer.Typer(
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The models within reach: find one, measure it, use it; fetch and serve model files.",
+)
+app.add_typer(models_app, name="models", short_help="Find, measure, fetch and serve models.")
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="[RUN]", help="Run id, a part of it, or `last`.", show_default=False)
@@ -111,10 +118,19 @@ ChecksTimeout = Annotated[
 Temperature = Annotated[
     float | None,
     typer.Option(
-        "--temperature", metavar="T", min=0, help="Sampling temperature.", show_default="the server's"
+        "--temperature", metavar="T", min=0, help="Sampling temperature.", show_default="the model's"
     ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Sampling seed.", show_default="none")]
+Reasoning = Annotated[
+    str | None,
+    typer.Option(
+        "--reasoning",
+        metavar="HOW",
+        help="How much the model thinks first: off, low, medium or high.",
+        show_default="the model's own",
+    ),
+]
 ResultFile = Annotated[
     Path | None,
     typer.Option("--result", metavar="FILE", help="Write result.json here too.", show_default=False),
@@ -162,6 +178,7 @@ def do(
     checks_timeout: ChecksTimeout = None,
     temperature: Temperature = None,
     seed: Seed = None,
+    reasoning: Reasoning = None,
 ) -> None:
     """Do TASK in this repository, in a worktree of its own, until the checks pass.
 
@@ -181,6 +198,7 @@ def do(
         "checks_timeout": checks_timeout,
         "temperature": temperature,
         "seed": seed,
+        "reasoning": reasoning,
     }
     output = command.Output(json=json, plain=plain, patch=patch, apply=apply, result=result)
     _exit(command.do(task, file, flags, output, no_checks=no_checks))
@@ -214,6 +232,7 @@ def resume(
     checks_timeout: ChecksTimeout = None,
     temperature: Temperature = None,
     seed: Seed = None,
+    reasoning: Reasoning = None,
 ) -> None:
     """Go on with a run that was interrupted, killed, or ended unverified. Budgets start anew."""
     from poolcli.commands import do as command
@@ -229,6 +248,7 @@ def resume(
         "checks_timeout": checks_timeout,
         "temperature": temperature,
         "seed": seed,
+        "reasoning": reasoning,
     }
     output = command.Output(json=json, plain=plain, patch=patch, apply=apply, result=result)
     _exit(command.resume(run, message, flags, output))
@@ -307,12 +327,166 @@ def config_show(json: Annotated[bool, typer.Option("--json", help="As one JSON o
     _exit(config.show(json=json))
 
 
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """The models within reach; without a command they are listed."""
+    if context.invoked_subcommand is None:
+        from poolcli.commands import models as command
+
+        _exit(command.reachable())
+
+
+@models_app.command("use", short_help="Measure a model and make it the one that is used.")
+def models_use(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL|NAME", help="A server's URL, `demo`, a downloaded model's name or a .gguf file."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="Which of the server's models.", show_default=False)
+    ] = "",
+    key_stdin: Annotated[
+        bool, typer.Option("--key-stdin", help="Read the server's key from stdin and store it.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The profile as one JSON object.")] = False,
+) -> None:
+    """Find out what the model can do, remember it, and write it into your configuration.
+
+    The key is POOL_API_KEY or the stored one. The questions take a minute on most servers.
+    """
+    from poolcli.commands import models as command
+
+    _exit(command.use(what, model, key_stdin=key_stdin, json=json))
+
+
+@models_app.command("get", short_help="Fetch a model file.")
+def models_get(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="NAME|REPO|URL|FILE", help="What to fetch; `pool models list` shows names."),
+    ],
+    file: Annotated[
+        str, typer.Option("--file", metavar="NAME", help="Which file of a repository.", show_default=False)
+    ] = "",
+    revision: Annotated[
+        str,
+        typer.Option("--revision", metavar="REV", help="Branch, tag or commit of it.", show_default=False),
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a large download.")] = False,
+) -> None:
+    """Fetch a model file, checked and resumable, to be served by `pool` itself."""
+    from poolcli.commands import model_files as command
+
+    _exit(command.get(what, file=file, revision=revision, yes=yes))
+
+
+@models_app.command("list")
+def models_list(
+    json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """List the model files that are here and what can be fetched."""
+    from poolcli.commands import model_files as command
+
+    _exit(command.list_files(json=json))
+
+
+@models_app.command("rm")
+def models_rm(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A fetched model.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a fetched model file."""
+    from poolcli.commands import model_files as command
+
+    _exit(command.rm(name, yes=yes))
+
+
+@models_app.command("serve", short_help="Serve a model file, for pool and for other programs.")
+def models_serve(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NAME|FILE]",
+            help="`demo`, a fetched model or a .gguf file.",
+            show_default="the configured",
+        ),
+    ] = "",
+    port: Annotated[
+        int,
+        typer.Option("--port", metavar="N", min=0, max=65535, help="Port.", show_default="a free one"),
+    ] = 0,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            "-c",
+            metavar="N",
+            min=0,
+            help="Tokens of context of a conversation.",
+            show_default=False,
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="N", min=0, help="CPU threads.", show_default=False)
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="NAME",
+            help="Which llama.cpp: auto, xllamacpp or llama-server.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Where it is served, as one JSON object.")] = False,
+) -> None:
+    """Serve a model on this machine until it is stopped or idle; all `pool` processes share it."""
+    from poolcli.commands import model_servers as command
+
+    flags = {"context": context, "threads": threads, "server": server}
+    _exit(command.serve(reference, flags, port=port, json=json))
+
+
+@models_app.command("stop")
+def models_stop(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="Which one, when there are several.", show_default=False)
+    ] = "",
+    all: Annotated[bool, typer.Option("--all", help="Every server that pool started.")] = False,
+) -> None:
+    """Stop a server that pool started."""
+    from poolcli.commands import model_servers as command
+
+    _exit(command.stop(name, all=all))
+
+
+@models_app.command("logs")
+def models_logs(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="Which one, when there are several.", show_default=False)
+    ] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="The last N lines.")] = 50,
+) -> None:
+    """Print the log of a server that pool started."""
+    from poolcli.commands import model_servers as command
+
+    _exit(command.logs(name, follow=follow, lines=lines))
+
+
 @app.command("doctor", short_help="Check that everything is in place.")
-def doctor(model: Model = None, base_url: BaseUrl = None, test: Test = None) -> None:
+def doctor(
+    model: Model = None,
+    base_url: BaseUrl = None,
+    test: Test = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Measure the model again.")] = False,
+) -> None:
     """Say whether git, sandbox, model, context window and checks are found; each line with a fix."""
     from poolcli.commands import doctor as command
 
-    _exit(command.run({"model": model, "base_url": base_url, "test": test}))
+    _exit(command.run({"model": model, "base_url": base_url, "test": test}, probe=probe))
 
 
 def _exit(code: int) -> None:
@@ -321,9 +495,10 @@ def _exit(code: int) -> None:
 
 def _only(word: str) -> None:
     """Leave out the commands that were not asked for: the library inspects the signature of each (12 ms)."""
-    chosen = [command for command in app.registered_commands if command.name == word]
-    if chosen:
-        app.registered_commands, app.registered_groups = chosen, []
+    commands = [command for command in app.registered_commands if command.name == word]
+    groups = [group for group in app.registered_groups if group.name == word]
+    if commands or groups:
+        app.registered_commands, app.registered_groups = commands, groups
 
 
 def run() -> int:

@@ -46,7 +46,7 @@ class Finding(Struct, frozen=True):
     code: Exit = Exit.USAGE
 
 
-def run(flags: Mapping[str, Any] | None = None, *, out: TextIO | None = None) -> int:
+def run(flags: Mapping[str, Any] | None = None, *, out: TextIO | None = None, probe: bool = False) -> int:
     """Look at everything and print it. Returns 0 when a run could start, else what it would exit with."""
     show = Printer(out or sys.stdout)
     findings = []
