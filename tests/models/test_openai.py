@@ -409,7 +409,7 @@ BEGUN = SSE + event({"content": "half"})
         (answer(401, {"error": {"message": "Invalid API Key"}}), "401: Invalid API Key", False),
         (answer(403, f"no {KEY}".encode(), "text/plain"), r"403: no \*\*\*", False),
         (answer(500, {"error": "boom"}), "500: boom", True),
-        (answer(503, {"error": {"message": "Loading model", "code": 503}}), "503: Loading model", True),
+        (answer(503, {"error": {"message": "Loading model", "code": 503}}), "is loading its model", True),
         (answer(429, {"detail": "slow down"}), "429: slow down", True),
         (answer(413, b""), "413: no reason given", False),
         (answer(422, {"detail": [{"loc": "body"}]}), "422: .*loc", False),
