@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from poolcli.errors import ModelError
+from poolcli.models import overflow
 from poolcli.models.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -90,10 +91,8 @@ MEANINGS: tuple[tuple[str, type[ModelError], str], ...] = (
         RefusedArgumentsError,
         "start a new run; `pool doctor` checks the endpoint",
     ),
-    (  # llama.cpp, vLLM, OpenAI, Ollama, LM Studio, SGLang, TGI
-        r"exceed_context_size|context_length_exceeded|exceeds? the (available |model'?s? )?(maximum )?context"
-        r"|maximum (model |context |model context )length|longer than the model'?s? context"
-        r"|(greater|larger|longer) than the (model'?s? )?context|`inputs` tokens \+ `max_new_tokens`",
+    (  # every server: models/overflow.py
+        overflow.REFUSED,
         ContextExceededError,
         "start the server with a larger context, or give a smaller task",
     ),
@@ -179,7 +178,7 @@ def refusal(
         return LoadingError(f"{url} is loading its model", DOCTOR, retryable=True, retry_after=wait)
     for pattern, error, hint in MEANINGS:
         if re.search(pattern, known, re.IGNORECASE):
-            return _meant(error, message, words, hint, details, wait)
+            return _meant(error, message, words, hint, details, wait, said[:MAX_SEARCHED])
     if status == 404:
         return NotFoundError(message, DOCTOR)
     retryable = status in _RETRYABLE or status >= 500
@@ -187,21 +186,29 @@ def refusal(
 
 
 def _is_loading(status: int, said: str) -> bool:
-    if re.search(_NOT_LOADED, said, re.IGNORECASE):
+    # LM Studio refuses a long conversation with "the model is loaded with context length of only …".
+    if re.search(_NOT_LOADED, said, re.IGNORECASE) or overflow.refused(said):
         return False
     pattern = f"{_LOADING}|{_STARTING}" if status == 503 else _LOADING
     return re.search(pattern, said, re.IGNORECASE) is not None
 
 
 def _meant(
-    error: type[ModelError], message: str, words: str, hint: str, details: Mapping[str, Any], wait: float
+    error: type[ModelError],
+    message: str,
+    words: str,
+    hint: str,
+    details: Mapping[str, Any],
+    wait: float,
+    said: str,
 ) -> ModelError:
     if error is ContextExceededError:
+        prompt, window = overflow.sizes(said)
         return ContextExceededError(
             f"the conversation is longer than the model's context window: {words}",
             hint,
-            prompt=_count(details.get("n_prompt_tokens")),
-            window=_count(details.get("n_ctx")),
+            prompt=_count(details.get("n_prompt_tokens")) or prompt,
+            window=_count(details.get("n_ctx")) or window,
         )
     return error(message, hint, retryable=error is UnparsedCallError, retry_after=wait)
 

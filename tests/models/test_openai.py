@@ -542,15 +542,80 @@ LLAMA = {
         "n_ctx": 2048,
     }
 }
-OTHERS = [
-    {
-        "object": "error",
-        "message": "This model's maximum context length is 4096 tokens. However, you requested 5000",
-    },
-    {"error": {"message": "too long", "code": "context_length_exceeded"}},
-    {"error": {"message": "the input length exceeds the context length"}},
-    {"error": "The input (9 tokens) is longer than the model's context length (8 tokens)."},
-]
+#: What servers say when a conversation does not fit, and the sizes of prompt and window in it (0: none is named).
+OTHERS: list[tuple[int, Any, int, int]] = [
+    # llama.cpp: before it gave figures; when a reply grows out of the window; without context shift
+    (500, {"error": {"code": 500, "message": "the request exceeds the available context size. try increasing the "
+     "context size or enable context shift", "type": "server_error"}}, 0, 0),
+    (400, {"error": {"code": 400, "message": "request (901 tokens) exceeds the available context size (512 tokens), "
+     "try increasing it", "type": "invalid_request_error"}}, 901, 512),
+    (500, {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}, 0, 0),
+    (500, {"error": {"message": "context shift is disabled", "type": "server_error"}}, 0, 0),
+    # vLLM, oldest to newest; Aphrodite has the first
+    (400, {"object": "error", "message": "This model's maximum context length is 4096 tokens. However, you requested "
+     "5060 tokens (4036 in the messages, 1024 in the completion). Please reduce the length of the messages or "
+     "completion.", "type": "BadRequestError", "param": None, "code": 400}, 4036, 4096),
+    (400, {"object": "error", "message": "This model's maximum context length is 16384 tokens. However, your request "
+     "has 122946 input tokens. Please reduce the length of the input messages. None", "code": 400}, 122946, 16384),
+    (400, {"error": {"message": "'max_tokens' or 'max_completion_tokens' is too large: 2048. This model's maximum "
+     "context length is 8192 tokens and your request has 7000 input tokens (2048 > 8192 - 7000)."}}, 7000, 8192),
+    (400, {"object": "error", "message": "max_tokens must be at least 1, got -1205."}, 0, 0),
+    (400, {"error": {"message": "The decoder prompt (length 21535) is longer than the maximum model length of 16384. "
+     "Make sure that `max_model_len` is no smaller than the number of text tokens."}}, 21535, 16384),
+    (400, {"error": {"message": "Prompt length of 5016 is longer than the maximum model length of 4096."}}, 5016, 4096),
+    (400, {"error": {"message": "This model's maximum context length is 131072 tokens. However, you requested 1024 "
+     "output tokens and your prompt contains at least 130049 input tokens, for a total of at least 131073 tokens. "
+     "(parameter=input_tokens, value=130049)", "param": "input_tokens"}}, 130049, 131072),
+    (400, {"error": {"message": "You passed 31745 input tokens and requested 1024 output tokens. However, the model's "
+     "context length is only 32768 tokens, resulting in a maximum input length of 31744 tokens."}}, 31745, 32768),
+    # the bug that names what is left beside the reply: no window
+    (400, {"error": {"message": "This model's maximum context length is 3 tokens. However, your request has 8 input "
+     "tokens."}}, 8, 0),
+    # SGLang
+    (400, {"object": "error", "message": "The input (61709 tokens) is longer than the model's context length (40960 "
+     "tokens).", "type": "BadRequestError", "code": 400}, 61709, 40960),
+    (400, {"object": "error", "message": "Requested token count exceeds the model's maximum context length of 32768 "
+     "tokens. You requested a total of 48598 tokens: 40406 tokens from the input messages and 8192 tokens for the "
+     "completion."}, 48598, 32768),
+    (400, {"message": "Input length (160062 tokens) exceeds the maximum allowed length (59862 tokens)."},
+     160062, 59862),
+    # Ollama
+    (400, {"error": "the input length exceeds the context length"}, 0, 0),
+    (400, {"error": {"message": "prompt too long; exceeded max context length by 100918 tokens"}}, 0, 0),
+    # LM Studio
+    (400, {"error": "Trying to keep the first 10136 tokens when context the overflows. However, the model is loaded "
+     "with context length of only 7866 tokens, which is not enough. Try to load the model with a larger context "
+     "length, or provide a shorter input"}, 10136, 7866),
+    (400, {"error": "The number of tokens to keep from the initial prompt is greater than the context length (n_keep: "
+     "15028>= n_ctx: 7424). Try to load the model with a larger context length"}, 15028, 7424),
+    (400, {"error": "Cannot truncate prompt with n_keep (11378) >= n_ctx (4096)"}, 11378, 4096),
+    (500, {"error": "Engine protocol predict stream returned an error: {code:500, message:'Context size has been "
+     "exceeded'}"}, 0, 0),
+    # TGI
+    (422, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 3474 `inputs` "
+     "tokens and 60 `max_new_tokens`", "error_type": "validation"}, 3474, 2048),
+    (422, {"error": "Input validation error: `inputs` must have less than 1024 tokens. Given: 1168"}, 1168, 1024),
+    # TabbyAPI, rkllama, mistral.rs, Mistral, mlx-serve, text-generation-webui
+    (400, {"detail": "Request length 71599 + 2048 is greater than max_seq_len 65536"}, 71599, 65536),
+    (400, {"error": "Prompt is 11543 tokens but the model context window is 4096 tokens."}, 11543, 4096),
+    (500, {"message": "The prompt sequence length is greater than 4096, perhaps consider using `truncate_sequence`?"},
+     0, 0),
+    (400, {"message": "Prompt contains 140000 tokens, too large for model with 131072 maximum context length"},
+     140000, 131072),
+    (400, {"error": {"message": "Prompt exceeds maximum context length"}}, 0, 0),
+    (400, {"error": {"message": "This model maximum context length is 2048 tokens. However, your messages resulted in "
+     "over 1900 tokens."}}, 0, 2048),
+    # proxies: LiteLLM around others, OpenRouter, OpenAI, Azure
+    (400, {"error": {"message": "litellm.BadRequestError: litellm.ContextWindowExceededError: AnthropicError - "
+     "{\"message\":\"prompt is too long: 209303 tokens > 200000 maximum\"}", "code": "400"}}, 209303, 200000),
+    (400, {"error": {"message": "litellm.ContextWindowExceededError: too much", "code": "400"}}, 0, 0),
+    (400, {"error": {"message": "This endpoint's maximum context length is 65536 tokens. However, you requested about "
+     "92208 tokens (60833 of text input, 10042 of tool input, 21333 in the output).", "code": 400}}, 60833, 65536),
+    (400, {"error": {"message": "too long", "code": "context_length_exceeded"}}, 0, 0),
+    (400, {"error": {"message": "Your input exceeds the context window of this model."}}, 0, 0),
+    (400, {"error": {"message": "Input tokens exceed the configured limit of 272,000 tokens. Your messages resulted in "
+     "509,178 tokens."}}, 509178, 272000),
+]  # fmt: skip
 
 
 def test_llama_cpps_exceeded_context_comes_with_its_sizes() -> None:
@@ -560,13 +625,30 @@ def test_llama_cpps_exceeded_context_comes_with_its_sizes() -> None:
         assert (error.prompt, error.window, error.retryable) == (5405, 2048, False)
 
 
-@pytest.mark.parametrize("body", OTHERS)
-def test_an_exceeded_context_in_others_words(body: dict[str, Any]) -> None:
-    assert isinstance(fault_of(answer(400, body))[0], ContextExceededError)
+@pytest.mark.parametrize(("status", "body", "prompt", "window"), OTHERS)
+def test_an_exceeded_context_in_others_words(status: int, body: Any, prompt: int, window: int) -> None:
+    """As a status, and as an error in a stream that began well (LM Studio reports all its faults there)."""
+    inside = body if isinstance(body, dict) and "error" in body else {"error": body}
+    for play in (answer(status, body), SSE + b"data: " + json.dumps(inside).encode() + b"\n\n"):
+        error, _ = fault_of(play)
+        assert isinstance(error, ContextExceededError), error
+        assert not error.retryable
+        assert (error.prompt, error.window) == (prompt, window)
 
 
-def test_other_refusals_are_no_exceeded_context() -> None:
-    error, _ = fault_of(answer(400, {"error": {"message": "max_tokens must be at least 1"}}))
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "max_tokens must be at least 1"),
+        (400, "the context parameter is not supported"),
+        (429, "Rate limit reached: limit 6000 tokens per minute, requested 7000"),
+        (400, "input is too large to process. increase the physical batch size"),
+        (413, "Request Entity Too Large"),
+        (500, "the model has a maximum of 4 slots"),
+    ],
+)
+def test_other_refusals_are_no_exceeded_context(status: int, said: str) -> None:
+    error, _ = fault_of(answer(status, {"error": {"message": said}}))
     assert not isinstance(error, ContextExceededError)
 
 
