@@ -56,6 +56,8 @@ def _record(run: Run, reply: Reply) -> Message:
         timings={"first": round(reply.first, 3), "total": round(reply.total, 3)},
         turn=run.spent.turns + 1,
     )
+    if run.cache.news:
+        run.notice(run.cache.news, level="warning", code="cache-dropped")
     return run.projection.messages[-1]
 
 

@@ -13,6 +13,8 @@ from msgspec import Struct, field
 from poolcli.context import Projection
 from poolcli.errors import BudgetError
 from poolcli.events import Event
+from poolcli.models.base import Usage
+from poolcli.models.cache_watch import CacheWatch
 
 #: Events after which a lost page of the log would repeat a side effect or lose a reply that cost minutes.
 DURABLE = frozenset({"model.replied", "tool.started", "checks.done", "run.ended"})
@@ -83,6 +85,8 @@ class Run(Struct):
     events: list[Event] = field(default_factory=list)
     spent: Spent = field(default_factory=Spent)
     projection: Projection = field(default_factory=Projection)
+    #: Fed from the events, so a resumed run knows the whole conversation.
+    cache: CacheWatch = field(default_factory=CacheWatch)
     started: float = field(default_factory=time.monotonic)
     #: What was spent before this process took the run over: a resumed run gets a fresh budget.
     earlier: Spent = field(default_factory=Spent)
@@ -97,6 +101,16 @@ class Run(Struct):
         self.events.append(event)
         self.projection.feed(event)
         self.spent.feed(event)
+        self._watch(event)
+
+    def _watch(self, event: Event) -> None:
+        """Tell the watch on the prefix cache what concerns it."""
+        match event.type:
+            case "model.replied":
+                usage = event.data.get("usage") or {}
+                self.cache.feed(Usage(usage.get("prompt"), usage.get("completion"), usage.get("cached")))
+            case "compacted" | "run.resumed":
+                self.cache.excuse()
 
     def emit(self, type: str, **data: Any) -> Event:
         """Save an event, then show it. Raises StoreError when it cannot be saved."""
