@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -106,7 +108,81 @@ def configuration_page() -> str:
     return document((HERE / "configuration.md").read_text(encoding="utf-8"))
 
 
-PAGES: dict[str, Callable[[], str]] = {"events.md": events_page, "configuration.md": configuration_page}
+def models_page() -> str:
+    """docs/models.md: prose with three tables made from the data that pool reads."""
+    page = (HERE / "models.md").read_text(encoding="utf-8")
+    page = _between(page, "servers: generated from models/servers.toml", "end of servers", _servers())
+    page = _between(page, "advice: generated from models/servers.toml", "end of advice", _advice())
+    return _between(page, "families: generated from models/families.toml", "end of families", _families())
+
+
+def _between(page: str, begin: str, end: str, text: str) -> str:
+    before, mark, rest = page.partition(f"<!-- {begin} -->\n")
+    _, close, after = rest.partition(f"<!-- {end} -->\n")
+    if not mark or not close:
+        raise ValueError(f"docs/models.md lacks the marks around: {begin}")
+    return f"{before}{mark}{text}{close}{after}"
+
+
+def _shipped(file: str, key: str) -> list[dict[str, Any]]:
+    # Not through poolcli: a table of the user's must not get into the page.
+    with (HERE.parent / "models" / file).open("rb") as handle:
+        entries: list[dict[str, Any]] = tomllib.load(handle)[key]
+    return entries
+
+
+def _servers() -> str:
+    lines = [
+        "| server | port | tested | context from | sampling beyond temperature, top_p, seed | grammar | pinned slots "
+        "| prefill progress | adapters |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in _shipped("servers.toml", "server"):
+        places = ", ".join(f"`{q['path']}`" for q in one["ask"] if "window" in q or "parameters" in q)
+        fields = ", ".join(one["sampling"]) or "none"
+        cells = [
+            one["title"],
+            ", ".join(map(str, one["ports"])),
+            "run" if one.get("run") else "dialect",
+            places,
+            fields,
+            *("measured" if one.get(name) else "no" for name in ("grammar", "pin", "progress")),
+            "yes" if one.get("lora") else "no",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _advice() -> str:
+    lines = [
+        "| server | started as | a larger context | tool calls | prefix cache |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for one in _shipped("servers.toml", "server"):
+        lines.append(
+            f"| {one['title']} | `{one['start']}` | {one['context']} | {one['tools']} | {one['caching']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _families() -> str:
+    lines = ["| family | sampling | told how much to think by |", "| --- | --- | --- |"]
+    the_servers = "the server's"
+    for one in _shipped("families.toml", "family"):
+        sampling = ", ".join(f"{name} {value:g}" for name, value in one.get("sampling", {}).items())
+        way = one.get("reasoning", {}).get("high", {})
+        told = [
+            f"`{name}.{inner}`" for name, value in way.items() if isinstance(value, dict) for inner in value
+        ] + [f"`{name}`" for name, value in way.items() if not isinstance(value, dict)]
+        lines.append(f"| {one['name']} | {sampling or the_servers} | {', '.join(told) or 'nothing known'} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "events.md": events_page,
+    "configuration.md": configuration_page,
+    "models.md": models_page,
+}
 
 
 def main() -> int:

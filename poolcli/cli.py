@@ -374,12 +374,19 @@ def models_get(
         str,
         typer.Option("--revision", metavar="REV", help="Branch, tag or commit of it.", show_default=False),
     ] = "",
+    sha256: Annotated[
+        str,
+        typer.Option("--sha256", metavar="HEX", help="Checksum that it has to have.", show_default=False),
+    ] = "",
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="What to call it here.", show_default=False)
+    ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a large download.")] = False,
 ) -> None:
     """Fetch a model file, checked and resumable, to be served by `pool` itself."""
     from poolcli.commands import model_files as command
 
-    _exit(command.get(what, file=file, revision=revision, yes=yes))
+    _exit(command.get(what, file=file, revision=revision, yes=yes, sha256=sha256, name=name))
 
 
 @models_app.command("list")
@@ -440,12 +447,48 @@ def models_serve(
             show_default=False,
         ),
     ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", metavar="N", min=1, help="Conversations at once.", show_default=False),
+    ] = None,
+    kv_type: Annotated[
+        str | None,
+        typer.Option("--kv-type", metavar="TYPE", help="Cache type: f16 or q8_0.", show_default=False),
+    ] = None,
+    gpu_layers: Annotated[
+        int | None,
+        typer.Option("--gpu-layers", metavar="N", min=0, help="Layers on the GPU.", show_default=False),
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option("--lora", metavar="FILE:SCALE", help="An adapter; may be repeated.", show_default=False),
+    ] = None,
+    idle: Annotated[
+        float | None,
+        typer.Option(
+            "--idle", metavar="SECONDS", min=1, help="It ends when unused for so long.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Load it though it does not seem to fit.")] = False,
+    show_key: Annotated[bool, typer.Option("--show-key", help="Print the server's key too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Where it is served, as one JSON object.")] = False,
 ) -> None:
     """Serve a model on this machine until it is stopped or idle; all `pool` processes share it."""
     from poolcli.commands import model_servers as command
+    from poolcli.models.opening import adapter_files
 
-    flags = {"context": context, "threads": threads, "server": server}
+    flags = {
+        "context": context,
+        "threads": threads,
+        "server": server,
+        "slots": slots,
+        "kv_type": kv_type,
+        "gpu_layers": gpu_layers,
+        "lora": adapter_files(lora, "--lora") if lora else None,
+        "idle": idle,
+        "force": force or None,
+        "show_key": show_key or None,
+    }
     _exit(command.serve(reference, flags, port=port, json=json))
 
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from poolcli import paths
 from poolcli.errors import ConfigError
 
-Kind = Literal["text", "whole number", "number", "seconds", "list of words"]
+Kind = Literal["text", "whole number", "number", "seconds", "list of words", "table"]
 
 #: A configuration file is a page of text; more than this many bytes is something else.
 LARGEST = 1_000_000
@@ -49,8 +49,8 @@ class Option(Struct, frozen=True, eq=False):
 
     @property
     def env(self) -> str:
-        """The environment variable that sets it."""
-        return f"POOL_{self.name.upper()}"
+        """The environment variable that sets it; '' for a table, which only a file can hold."""
+        return "" if self.kind == "table" else f"POOL_{self.name.upper()}"
 
     @property
     def allowed(self) -> str:
@@ -58,6 +58,8 @@ class Option(Struct, frozen=True, eq=False):
         if self.choices:
             return "one of " + ", ".join(self.choices)
         what = {"text": "text", "list of words": "a list of words"}.get(self.kind, f"a {self.kind}")
+        if self.kind == "table":
+            what = "a table of text, numbers, true and false, lists and tables"
         if self.kind == "seconds":
             what = 'a number of seconds (or text such as "90s", "10m", "2h")'
         return what if self.minimum is None else f"{what} of at least {self.minimum:g}"
@@ -81,9 +83,39 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "temperature", "number", None, "--temperature",
-        "Sampling temperature.", "the server's", minimum=0, endpoint=True,
+        "Sampling temperature.", "the family's, else the server's", minimum=0, endpoint=True,
+    ),
+    Option(
+        "top_p", "number", None, "",
+        "Share of the likeliest tokens to sample from.", "the family's, else the server's",
+        minimum=0, endpoint=True,
+    ),
+    Option(
+        "top_k", "whole number", None, "",
+        "How many of the likeliest tokens to sample from; not every server takes it.",
+        "the family's, else the server's", minimum=0, endpoint=True,
+    ),
+    Option(
+        "min_p", "number", None, "",
+        "Least likelihood of a token beside the likeliest; not every server takes it.",
+        "the family's, else the server's", minimum=0, endpoint=True,
     ),
     Option("seed", "whole number", None, "--seed", "Sampling seed.", "none", endpoint=True),
+    Option(
+        "reasoning", "text", "", "--reasoning",
+        "How much the model thinks before it answers.", "the model's own",
+        choices=("off", "low", "medium", "high"), endpoint=True,
+    ),
+    Option(
+        "lora", "list of words", (), "",
+        "Adapters: `FILE:SCALE` for a server that pool starts, `ID:SCALE` of one that was started with them.",
+        "none", endpoint=True,
+    ),
+    Option(
+        "request", "table", {}, "",
+        "Further fields of every request, as a table `[request]` of the user's file; never ones that pool sets.",
+        "none", endpoint=True,
+    ),
     Option(
         "max_reply", "whole number", 0, "",
         "Tokens of one reply at most.", "the server's limit", minimum=0, endpoint=True,
@@ -109,8 +141,23 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "server", "text", "auto", "",
-        "Which llama.cpp serves local models; `auto` takes xllamacpp, else a llama-server on PATH.",
-        choices=("auto", "xllamacpp", "llama-server"), endpoint=True,
+        "Which program serves local models; `auto` takes xllamacpp, else a llama-server on PATH; vllm and ollama "
+        "serve models that they know by name.",
+        choices=("auto", "xllamacpp", "llama-server", "vllm", "ollama"), endpoint=True,
+    ),
+    Option(
+        "slots", "whole number", 0, "",
+        "Conversations at once in a server that pool starts, each with its own context.",
+        "2; 1 for the demonstration model", minimum=0, endpoint=True,
+    ),
+    Option(
+        "kv_type", "text", "", "",
+        "How the cache of a server that pool starts is stored; q8_0 takes half the memory.", "what fits",
+        choices=("f16", "q8_0"), endpoint=True,
+    ),
+    Option(
+        "gpu_layers", "whole number", -1, "",
+        "Layers on the GPU, in a server that pool starts.", "what fits", minimum=-1, endpoint=True,
     ),
     Option(
         "threads", "whole number", 0, "",
@@ -150,7 +197,7 @@ OPTIONS: tuple[Option, ...] = (
 
 BY_NAME = {option.name: option for option in OPTIONS}
 #: Variables that pool reads or sets elsewhere.
-OTHER_VARIABLES = ("POOL_STATE", "POOL_RUN", "POOL_CALL", "POOL_DEBUG")
+OTHER_VARIABLES = ("POOL_STATE", "POOL_MODELS", "POOL_RUN", "POOL_CALL", "POOL_DEBUG")
 
 
 # Every command makes this class: without a comparison that nobody needs it costs 0.4 ms of 1.1 less.
@@ -161,13 +208,22 @@ class Config(Struct, frozen=True, eq=False):
     base_url: str
     api_key: str
     temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
     seed: int | None
+    reasoning: str
+    lora: tuple[str, ...]
+    request: Mapping[str, Any]
     max_reply: int
     first_deadline: float
     idle_deadline: float
     reply_deadline: float
     context: int
     server: str
+    slots: int
+    kv_type: str
+    gpu_layers: int
     threads: int
     test: str
     checks_timeout: float
@@ -263,7 +319,7 @@ def _flags(flags: Mapping[str, Any]) -> Layer:
 
 
 def _environment(environ: Mapping[str, str]) -> Layer:
-    known = {option.env: option for option in OPTIONS}
+    known = {option.env: option for option in OPTIONS if option.env}
     values, notices = {}, []
     for variable, text in environ.items():
         if not variable.startswith("POOL_") or not text:
@@ -388,6 +444,19 @@ def _converted(option: Option, value: object) -> Any:
             if isinstance(value, list | tuple) and all(isinstance(v, str) and v for v in value):
                 return tuple(value)
             return None
+        case "table":
+            return value if isinstance(value, dict) and _plain(value) else None
+
+
+def _plain(value: object) -> bool:
+    """Whether a value can be sent as JSON. Dates cannot, and infinity cannot."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    if isinstance(value, float):
+        return abs(value) < float("inf")
+    return isinstance(value, str | int)
 
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}

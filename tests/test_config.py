@@ -113,12 +113,25 @@ def test_a_project_cannot_set_the_endpoint_or_safety(option: Any, project: Calla
         "number": "5",
         "seconds": "5",
         "list of words": '["edit"]',
+        "table": "{ x = 1 }",
     }
-    settings = load(project(f"{option.name} = {example[option.kind]}\n"), environ={})
+    value = f'"{option.choices[0]}"' if option.choices else example[option.kind]
+    settings = load(project(f"{option.name} = {value}\n"), environ={})
     assert getattr(settings, option.name) == option.default
     (notice,) = settings.notices
     assert notice.startswith(f"project file .pool/config.toml:1: `{option.name}` is ignored")
     assert "model endpoint" in notice if option.endpoint else "safety" in notice
+
+
+def test_fields_of_requests_come_from_a_table(user_file: Callable[[str], Path]) -> None:
+    user_file('lora = ["0:0.5"]\n\n[request]\nrepeat_last_n = 64\nx = { y = [1, "a", true] }\n')
+    settings = load(environ={"POOL_REQUEST": "x"})
+    assert settings.request == {"repeat_last_n": 64, "x": {"y": [1, "a", True]}}
+    assert settings.origins["request"].endswith("config.toml:3") and settings.lora == ("0:0.5",)
+    for bad in ("request = 1", "[request]\nwhen = 2026-01-01", "[request]\nx = inf", "[request]\nx = [[nan]]"):
+        user_file(bad + "\n")
+        with pytest.raises(ConfigError, match="a table of text"):
+            load(environ={})
 
 
 def test_a_project_can_name_the_checks_and_budgets(project: Callable[[str], Path]) -> None:
@@ -181,7 +194,7 @@ def test_a_key_is_never_shown(user_file: Callable[[str], Path]) -> None:
         ("max_turns = true\n", ["a whole number", "not True"]),
         ("temperature = nan\n", ["a number of at least 0"]),
         ("timeout = 'soon'\n", ['a number of seconds (or text such as "90s", "10m", "2h")']),
-        ("server = 'ollama'\n", ["one of auto, xllamacpp, llama-server"]),
+        ("server = 'lmstudio'\n", ["one of auto, xllamacpp, llama-server, vllm, ollama"]),
         ("deny = 'shell'\n", ["a list of words"]),
         ("deny = ['shel']\n", [":1: `deny` names `shel`", "known: read"]),
         ("model = ['a']\n", ["`model` must be text"]),

@@ -6,18 +6,24 @@ import json as json_codec
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from poolcli import config, paths
 from poolcli.config import OPTIONS, Config, Option
-from poolcli.errors import RepositoryError
+from poolcli.errors import PoolError, RepositoryError
+
+if TYPE_CHECKING:
+    from poolcli.models.discovery import Server
+    from poolcli.models.families import Family
 
 HIDDEN = "(hidden)"
 
 
 def show(*, json: bool = False, flags: Mapping[str, Any] | None = None) -> int:
     """Print the configuration for the working folder; returns the exit code. Raises ConfigError."""
-    settings = config.load(_top(), flags=flags)
+    settings = with_defaults_of_family(config.load(_top(), flags=flags))
     if json:
         values = {option.name: _json_value(option, settings) for option in OPTIONS}
         sys.stdout.write(json_codec.dumps(values, ensure_ascii=False, indent=2) + "\n")
@@ -31,6 +37,39 @@ def show(*, json: bool = False, flags: Mapping[str, Any] | None = None) -> int:
     for notice in settings.notices:
         sys.stderr.write(f"warning: {notice}\n")
     return 0
+
+
+def with_defaults_of_family(settings: Config) -> Config:
+    """The settings with what the model's family adds to requests, as far as the model is known without asking."""
+    from poolcli.models import families
+
+    try:
+        family, server = _family(settings)
+    except PoolError:
+        return settings  # it names no model; what tries to use it says so
+    added = families.sampling(family, server)
+    added = {name: value for name, value in added.items() if getattr(settings, name) is None}
+    origins = {**settings.origins, **dict.fromkeys(added, f"family {family.name}")}
+    return replace(settings, **added, origins=origins)
+
+
+def _family(settings: Config) -> tuple[Family, Server]:
+    from poolcli.models import families, opening, profiles
+    from poolcli.models.discovery import server_named
+    from poolcli.models.endpoint import Endpoint
+    from poolcli.models.reference import Demo, LocalFile, Remote
+
+    match opening.reference_of(settings.model, settings.base_url, settings.server):
+        case Demo():
+            return families.Family("pool-demo", sampling=opening.DEMO_SAMPLING), server_named("llama.cpp")
+        case LocalFile(path):
+            return families.family_of(path.stem), server_named("llama.cpp")
+        case opening.Named(name):
+            return families.family_of(name), server_named(settings.server)
+        case Remote(name, url):
+            stored = profiles.load(Endpoint(url).url, name)
+            return families.family_of(name), server_named(stored.server if stored else "")
+    return families.Family(), server_named("")
 
 
 def _top() -> Path | None:
@@ -61,6 +100,8 @@ def display(value: object) -> str:
     """A value as people write it."""
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return json_codec.dumps(value, ensure_ascii=False)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -86,8 +127,9 @@ def reference() -> str:
     for option in OPTIONS:
         default = option.unset or f"`{display(option.default)}`"
         flag = f"`{option.flag}`" if option.flag else ""
+        env = f"`{option.env}`" if option.env else ""
         lines.append(
-            f"| `{option.name}` | {flag} | `{option.env}` | {default} "
+            f"| `{option.name}` | {flag} | {env} | {default} "
             f"| {option.help} {_sentence(option.allowed)} | {'yes' if option.project else 'no'} |"
         )
     return "\n".join(lines) + "\n"

@@ -8,32 +8,31 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from poolcli import config, paths
 from poolcli.config import Config
 from poolcli.errors import Exit, ModelError, PoolError
 from poolcli.git import Repository, find_repository
 
+if TYPE_CHECKING:
+    from poolcli.commands.profile_text import Line
+    from poolcli.models.endpoint import Endpoint
+    from poolcli.models.profile import Profile
+
 Status = Literal["ok", "warn", "fail"]
 
 #: `rev-parse --path-format` and what else the workspace needs.
 OLDEST_GIT = (2, 33)
-#: Below this many tokens the prompt, the tools and one file hardly fit.
-SMALL_WINDOW = 8192
 #: Bytes; a worktree, its checks and their logs want some room.
 LITTLE_SPACE = 1_000_000_000
 #: Seconds for everything that is asked of a server.
 PATIENCE = 30.0
 #: A file that the finder of the checks looks into is read up to this many bytes.
 LOOKED_AT = 200_000
-
-LARGER_WINDOW = (
-    "start the server with a larger one: llama-server -c 16384; vLLM --max-model-len 16384; "
-    "Ollama OLLAMA_CONTEXT_LENGTH=16384"
-)
 
 
 class Finding(Struct, frozen=True):
@@ -47,17 +46,20 @@ class Finding(Struct, frozen=True):
 
 
 def run(flags: Mapping[str, Any] | None = None, *, out: TextIO | None = None, probe: bool = False) -> int:
-    """Look at everything and print it. Returns 0 when a run could start, else what it would exit with."""
+    """Look at everything and print it. Returns 0 when a run could start, else what it would exit with.
+
+    `probe` measures the model again and keeps the profile.
+    """
     show = Printer(out or sys.stdout)
     findings = []
-    for finding in look(flags or {}):
+    for finding in look(flags or {}, probe=probe):
         show(finding)
         findings.append(finding)
     failed = [finding.code for finding in findings if finding.status == "fail"]
     return int(min(failed, default=Exit.VERIFIED))
 
 
-def look(flags: Mapping[str, Any]) -> Iterator[Finding]:
+def look(flags: Mapping[str, Any], *, probe: bool = False) -> Iterator[Finding]:
     """Everything there is to say, in the order of a run and as soon as it is known."""
     yield git_program()
     repo, place = repository()
@@ -66,7 +68,7 @@ def look(flags: Mapping[str, Any]) -> Iterator[Finding]:
     yield from settled
     yield sandbox()
     if settings is not None:
-        yield model(settings)
+        yield from model(settings, probe=probe)
         yield local_server(settings)
         if repo is not None:
             yield checks(settings, repo)
@@ -121,28 +123,37 @@ def sandbox() -> Finding:
     return Finding("warn", "sandbox", f"none: {default().note}; {bubblewrap}", fix)
 
 
-def model(settings: Config) -> Finding:
-    """Whether the configured model answers, and how much it can read."""
-    from poolcli.models.reference import Demo, LocalFile, Remote, Scripted, parse
+def model(settings: Config, *, probe: bool = False) -> list[Finding]:
+    """Whether the configured model answers, and what is known of it."""
+    from poolcli.models.opening import Named, reference_of
+    from poolcli.models.reference import Demo, LocalFile, Remote, Scripted
 
     try:
-        match parse(settings.model, settings.base_url):
+        match reference_of(settings.model, settings.base_url, settings.server):
             case Scripted(file):
                 if not file.is_file():
-                    return Finding("fail", "model", f"the script {file} is missing", "check the path")
-                return Finding("ok", "model", f"replies from {file}")
+                    return [Finding("fail", "model", f"the script {file} is missing", "check the path")]
+                return [Finding("ok", "model", f"replies from {file}")]
             case Demo():
-                return _demo(settings)
+                return [_demo(settings)]
             case LocalFile(path):
                 from poolcli.models.llama_server import check_file, choose_engine
 
                 check_file(path)
                 choose_engine(settings.server)
-                return Finding("ok", "model", f"{path}, in a server that pool starts")
+                return [Finding("ok", "model", f"{path}, in a server that pool starts")]
+            case Named(name):
+                found = shutil.which(settings.server)
+                if found is None:
+                    fix = f"install {settings.server}, or set `server` to another"
+                    return [
+                        Finding("fail", "model", f"there is no `{settings.server}` on PATH", fix, Exit.MODEL)
+                    ]
+                return [Finding("ok", "model", f"{name}, served by {found}")]
             case Remote(name, url):
-                return _remote(name, url, settings)
+                return _remote(name, url, settings, probe=probe)
     except PoolError as error:
-        return failed("model", error)
+        return [failed("model", error)]
 
 
 def _demo(settings: Config) -> Finding:
@@ -166,55 +177,70 @@ def _demo(settings: Config) -> Finding:
     return Finding("ok", "model", f"{DEMO_NOTICE}; it starts and answers, context {window} tokens")
 
 
-def _remote(name: str, url: str, settings: Config) -> Finding:
+def _remote(name: str, url: str, settings: Config, *, probe: bool) -> list[Finding]:
+    """A model at a server: the stored profile, with what the server says of itself now, or a new one."""
     import asyncio
 
-    from poolcli.models.openai import Endpoint, OpenAIModel
+    from poolcli.models.endpoint import Endpoint
 
-    async def ask() -> tuple[str, str, int, tuple[str, ...]]:
-        opened = OpenAIModel(Endpoint(url, name, settings.api_key))
-        try:
-            async with asyncio.timeout(PATIENCE):
-                listed = await opened.models()
-                info = await opened.probe()
-                return info.name, info.url, info.window, listed.names
-        finally:
-            await opened.aclose()
-
+    endpoint = Endpoint(url, name, settings.api_key)
     try:
-        found, address, window, names = asyncio.run(ask())
+        profile, names = asyncio.run(_profile(endpoint, probe=probe))
     except TimeoutError:
-        return Finding(
-            "fail", "model", f"{url} said nothing for {PATIENCE:g} s", "is it overloaded?", Exit.MODEL
-        )
+        text = f"{url} said nothing for {PATIENCE:g} s"
+        return [Finding("fail", "model", text, "is it overloaded?", Exit.MODEL)]
     except PoolError as error:
         if "doctor" in error.hint:  # that is where we are
             error.hint = f"start the server, or correct base_url ({settings.origins['base_url']})"
         raise
-    where = f"{found} at {address}"
-    if names and found not in names:
-        few = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        # llama.cpp answers for any name, so this is no failure yet.
-        return Finding("warn", "model", f"{where}: the server does not list it", f"it lists: {few}")
-    if not window:
-        fix = (
-            f"see to it that it is at least {SMALL_WINDOW} tokens: a server may cut a longer prompt silently"
-        )
-        return Finding("warn", "model", f"{where}; it does not say how large its context is", fix)
-    if window < SMALL_WINDOW:
-        return Finding(
-            "warn", "model", f"{where}; context {window} tokens is small for real work", LARGER_WINDOW
-        )
-    if settings.api_key and url.startswith("http://") and not _loopback(url):
-        return Finding("warn", "model", f"{where}; the key travels unencrypted", "use https, or a tunnel")
-    return Finding("ok", "model", f"{where}, context {window} tokens")
+    from poolcli.commands import profile_text
+
+    found = []
+    for line in profile_text.lines(profile):
+        if line.name == "model":
+            line = _listed(line, profile.model, names)
+        found.append(Finding("warn" if line.advice else "ok", line.name, line.text, line.advice))
+    if endpoint.in_clear:
+        found.append(Finding("warn", "key", "it travels unencrypted", "use https, or a tunnel"))
+    if not profile.probed:
+        text = "not measured; `pool models use URL` or `pool doctor --probe` does it, in about a minute"
+        found.append(Finding("ok", "profile", text))
+    return found
 
 
-def _loopback(url: str) -> bool:
-    from urllib.parse import urlsplit
+async def _profile(endpoint: Endpoint, *, probe: bool) -> tuple[Profile, tuple[str, ...]]:
+    """The profile, and the models that the server lists."""
+    import asyncio
 
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    from poolcli.models import probing, profiles
+    from poolcli.models.connection import Connection
+
+    connection = Connection(endpoint)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            facts = await probing.ask_facts(connection, endpoint.model, thorough=True, patience=PATIENCE / 2)
+        if probe:
+            from poolcli.commands.models import Progress
+
+            with Progress(sys.stderr) as progress:
+                profile = await probing.probe(connection, facts.model, say=progress)
+            profiles.save(profile)
+            return profile, facts.names
+        stored = profiles.load(facts.url, facts.model)
+        if stored is not None and probing.changed(stored, facts):
+            stored = None  # it is about another server or model
+        return probing.profile_of(facts, stored), facts.names
+    finally:
+        await connection.aclose()
+
+
+def _listed(line: Line, model: str, names: tuple[str, ...]) -> Line:
+    """The line about the model, with advice when the server does not list it."""
+    if not names or model in names or f"{model}:latest" in names:
+        return line
+    few = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    # llama.cpp answers for any name, so this is no failure yet.
+    return replace(line, text=f"{line.text}: the server does not list it", advice=f"it lists: {few}")
 
 
 def local_server(settings: Config) -> Finding:

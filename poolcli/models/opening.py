@@ -1,81 +1,424 @@
-"""From the configured model reference to a model that answers."""
+"""From the configured model reference to a model that answers, on what is known of its server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poolcli.config import Config
-from poolcli.models.base import Model
-from poolcli.models.reference import Demo, LocalFile, Remote, Scripted, parse
+from poolcli.errors import ConfigError, UsageError
+from poolcli.messages import Message
+from poolcli.models.base import Model, ModelInfo, Notice, Piece, Reply
+from poolcli.models.reference import Demo, LocalFile, Reference, Remote, Scripted, parse
+
+if TYPE_CHECKING:
+    from poolcli.models.connection import Connection
+    from poolcli.models.discovery import Facts, Server
+    from poolcli.models.endpoint import Endpoint
+    from poolcli.models.local import Speak
+    from poolcli.models.profile import Profile
+    from poolcli.models.slots import Lease
+
+Schemas = Sequence[Mapping[str, Any]]
+#: The tools' schemas for a model: one with a small window gets fewer.
+Tools = Callable[[ModelInfo], Schemas]
 
 #: How the demonstration model is sampled unless a person says otherwise. Greedy, it repeats a failed edit for ever;
 #: with some chance it tries another, and the checks tell which was right: 0.71 of unseen instances, not 0.58. The
 #: seed makes a run repeatable.
 DEMO_SAMPLING = {"temperature": 0.5, "min_p": 0.05, "seed": 1}
+#: Servers whose models have names, no files.
+BY_NAME = ("vllm", "ollama")
+#: The settings that are fields of a request by the same name.
+SAMPLING = ("temperature", "seed", "top_p", "top_k", "min_p")
 
 
-async def open_reference(config: Config, tools: Sequence[Mapping[str, Any]], *, log: Path) -> Model:
-    """The configured model, its server started or asked once. `log` is for a server that pool starts.
+async def open_reference(config: Config, tools: Tools | Schemas, *, log: Path, rung: str = "native") -> Model:
+    """The configured model, its server started or asked. `tools` is asked once its name and window are known.
 
+    `log` is for a server that pool starts; `rung` is that of a run which goes on: no better one is tried then.
     Raises UsageError for a reference that names nothing, ModelError for a server that does not answer.
     """
-    match parse(config.model, config.base_url):
+    if not callable(tools):
+        schemas = tools
+        return await open_reference(config, lambda info: schemas, log=log, rung=rung)
+    match reference_of(config.model, config.base_url, config.server):
         case Scripted(file):
+            from poolcli.models.script import load
             from poolcli.models.scripted import open_scripted
 
-            return await open_scripted(file, tools)
+            script = load(file)
+            return await open_scripted(file, tools(ModelInfo(script.model, "", script.window)))
         case Demo():
             from poolcli.models.local import demo_model
 
-            return await _local(demo_model(), config, tools, log, DEMO_SAMPLING)
+            return await _local(demo_model(), config, tools, log, rung)
         case LocalFile(path):
-            return await _local(path, config, tools, log, {})
+            return await _local(path, config, tools, log, rung)
+        case Named(name):
+            return await _named(name, config, tools, rung)
         case Remote(name, url):
-            return await _remote(name, url, config, tools)
+            return await _remote(name, url, config, tools, rung)
 
 
-async def _local(
-    gguf: Path, config: Config, tools: Sequence[Mapping[str, Any]], log: Path, sampling: Mapping[str, Any]
-) -> Model:
-    from poolcli.models.local import open_local
+class Named(Struct, frozen=True):
+    """A model that vllm or ollama knows by name, in a server that pool starts or finds."""
 
-    return await open_local(
+    name: str
+
+
+def reference_of(model: str, base_url: str, server: str = "auto") -> Reference | Named:
+    """What a reference means, fetched models and those of other programs among it. Raises UsageError."""
+    try:
+        return parse(model, base_url)
+    except UsageError:
+        if base_url:
+            raise
+        if server in BY_NAME:
+            return Named(model.strip())
+        from poolcli.models import library
+
+        entry = library.find(model.strip())
+        if entry is None:
+            raise
+        return LocalFile(entry.path)
+
+
+# Models in a server that pool starts
+
+
+async def _local(gguf: Path, config: Config, tools: Tools, log: Path, rung: str) -> Model:
+    from poolcli.models import local
+    from poolcli.models.discovery import server_named
+
+    server = server_named("llama.cpp")
+    profile = _local_profile(str(gguf.absolute()), server)
+    window = config.context or (local.DEMO_CONTEXT if local.is_demo(gguf) else local.DEFAULT_CONTEXT)
+    return await local.open_local(
         gguf,
-        tools,
+        (),
         log=log,
         ctx=config.context,
         threads=config.threads,
         engine=config.server,
-        extra_body={**sampling, **_sampling(config)},
+        slots=config.slots,
+        kv_type=config.kv_type,
+        gpu_layers=config.gpu_layers,
+        lora=adapter_files(config.lora, config.origins["lora"]),
+        extra_body=request_fields(config, gguf.stem, server, demo=local.is_demo(gguf)),
         limits=_limits(config),
+        speak=_speaker(tools, profile, window, rung),
     )
 
 
-async def _remote(name: str, url: str, config: Config, tools: Sequence[Mapping[str, Any]]) -> Model:
-    from poolcli.models.openai import Endpoint, OpenAIModel
+async def _named(name: str, config: Config, tools: Tools, rung: str) -> Model:
+    from poolcli.models import local
+    from poolcli.models.discovery import server_named
 
-    endpoint = Endpoint(
-        url,
+    server = server_named(config.server)
+    return await local.open_named(
         name,
-        config.api_key,
-        extra_body=_sampling(config),
-        window=config.context,
+        (),
+        engine=config.server,
+        ctx=config.context,
+        slots=config.slots,
+        extra_body=request_fields(config, name, server),
         limits=_limits(config),
+        speak=_speaker(tools, _local_profile(name, server), config.context, rung),
     )
-    model = OpenAIModel(endpoint, tools)
+
+
+def _local_profile(name: str, server: Server) -> Profile:
+    """The stored profile of a model that pool serves itself, kept under its file: ports come and go."""
+    from poolcli.models import profiles
+    from poolcli.models.families import family_of
+    from poolcli.models.profile import Profile
+
+    llama = server.name == "llama.cpp"
+    new = Profile(
+        f"local:{server.name}",
+        name,
+        server=server.name,
+        family=family_of(name).name,
+        schema=llama,
+        grammar=llama,
+        tokenize="llama.cpp" if llama else "",
+        cache_report=llama,
+        progress=llama,
+    )
+    return profiles.load(new.url, name) or new
+
+
+def _speaker(tools: Tools, profile: Profile, window: int, rung: str) -> Speak:
+    """How a model at a server of ours is spoken to; the same tools after every restart."""
+    from poolcli.models.endpoint import Speeds
+
+    chosen: list[Schemas] = []
+
+    def speak(endpoint: Endpoint) -> Opened:
+        if not chosen:
+            chosen.append(tools(ModelInfo(endpoint.model, endpoint.url, endpoint.window or window)))
+        endpoint = replace(
+            endpoint,
+            progress=profile.progress,
+            speeds=endpoint.speeds
+            if endpoint.speeds != Speeds()
+            else Speeds(profile.prefill, profile.decode),
+        )
+        return Opened(endpoint, chosen[0], profile, rung=rung)
+
+    return speak
+
+
+# Models at a server that somebody else runs
+
+
+async def _remote(name: str, url: str, config: Config, tools: Tools, rung: str) -> Model:
+    from poolcli.models.connection import Connection
+    from poolcli.models.endpoint import Endpoint
+    from poolcli.models.faults import LoadingError
+
+    plain = Endpoint(url, name, config.api_key, window=config.context, limits=_limits(config))
+    connection = Connection(plain)
     try:
-        await model.probe()
+        found = await _known(connection, name)
+    except LoadingError:
+        found = None  # asked again with the first request, which shows how it goes on
+    finally:
+        await connection.aclose()
+    if found is None:
+        return await _unknown(plain, config, tools, rung)
+    return _opened(plain, found, config, tools, rung)
+
+
+class Known(Struct, frozen=True):
+    """What is known of a model at a server when a run begins; `stored` is whether there was a profile."""
+
+    facts: Facts
+    profile: Profile
+    stored: bool = False
+    notices: tuple[str, ...] = ()
+
+
+async def _known(connection: Connection, name: str) -> Known:
+    """What the server says now, and the stored profile, made anew where the server is another than it was."""
+    from poolcli.models import probing, profiles
+    from poolcli.models.profile import Profile
+
+    url = connection.endpoint.url
+    stored = profiles.load(url, name) if name else None
+    facts = await probing.ask_facts(connection, name, server=stored.server if stored else "", patience=0.0)
+    notices = []
+    if not name and len(facts.names) > 1:
+        notices.append(f"no model was named: {facts.model} is used, the first of {len(facts.names)} at {url}")
+    stored = stored or profiles.load(url, facts.model)
+    if stored is None:
+        return Known(facts, probing.profile_of(facts), notices=tuple(notices))
+    difference = probing.changed(stored, facts)
+    profile = probing.profile_of(facts, stored)
+    if difference:
+        # What was learnt about the other one may be wrong for this one.
+        profile = probing.profile_of(facts, Profile(url, facts.model))
+        if stored.probed:
+            profile = await probing.probe(connection, facts.model)
+            notices.append(f"the server changed {difference}; its profile was measured again")
+    if profile != stored:
+        profiles.save(profile)
+    return Known(facts, profile, True, tuple(notices))
+
+
+def _opened(plain: Endpoint, known: Known, config: Config, tools: Tools, rung: str) -> Model:
+    from poolcli.models.discovery import server_named
+    from poolcli.models.endpoint import Speeds
+    from poolcli.models.families import family_of
+    from poolcli.models.slots import lease
+
+    facts, profile, notices = known.facts, known.profile, list(known.notices)
+    server = server_named(profile.server)
+    window = profile.window
+    if window and config.context > window:
+        notices.append(
+            f"`context` is {config.context}, but the server has {window} tokens: that is what is used"
+        )
+    window = min(config.context, window) if config.context and window else config.context or window
+    if files := adapter_files(config.lora, config.origins["lora"]):
+        text = f"`lora` ({config.origins['lora']}): the file {files[0][0]} cannot be sent to {plain.url}"
+        raise ConfigError(text, "start that server with --lora FILE, and write ID:SCALE here")
+    fields = request_fields(config, facts.model, server)
+    if profile.cache_report:
+        fields = {**server.cached, **fields}
+    slot = lease(plain.url, profile.slots) if profile.pinning and server.pin not in ("", *fields) else None
+    if slot is not None:
+        fields[server.pin] = slot.number
+    if config.reasoning and not (server.reasoning or family_of(facts.model).reasoning):
+        told = f"how {facts.model} is told how much to think is not known"
+        notices.append(f"{told}: --reasoning {config.reasoning} may do nothing")
+    endpoint = replace(
+        plain,
+        model=facts.model,
+        window=window,
+        extra_body=fields,
+        progress=profile.progress,
+        speeds=Speeds(profile.prefill, profile.decode),
+    )
+    info = ModelInfo(facts.model, plain.url, window)
+    return Opened(endpoint, tools(info), profile, rung=rung, notice="; ".join(notices), slot=slot)
+
+
+async def _unknown(plain: Endpoint, config: Config, tools: Tools, rung: str) -> Model:
+    """A model at a server that says nothing of itself yet: it still loads."""
+    from poolcli.models.discovery import Server
+    from poolcli.models.profile import Profile
+
+    endpoint = replace(plain, extra_body=request_fields(config, plain.model, Server("")))
+    schemas = tools(ModelInfo(plain.model, plain.url, plain.window))
+    opened = Opened(endpoint, schemas, Profile(plain.url, plain.model), rung=rung)
+    try:
+        await opened.probe()
     except BaseException:
-        await model.aclose()
+        await opened.aclose()
         raise
-    return model
+    return opened
 
 
-def _sampling(config: Config) -> dict[str, Any]:
-    chosen = {"temperature": config.temperature, "seed": config.seed}
-    return {name: value for name, value in chosen.items() if value is not None}
+class Opened:
+    """A model at a server on the ladder; what is learnt of it is kept, and its slot given back, in the end."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        schemas: Schemas,
+        profile: Profile,
+        *,
+        rung: str = "native",
+        notice: str = "",
+        slot: Lease | None = None,
+    ) -> None:
+        """`notice` is for people."""
+        from poolcli.models.ladder import open_ladder
+
+        self._model = open_ladder(endpoint, schemas, profile=profile, remember=self._remember, rung=rung)
+        self._notice = notice
+        self._slot = slot
+        self._speeds = (profile.prefill, profile.decode)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model and where."""
+        info = self._model.info
+        return replace(info, notice="; ".join(text for text in (self._notice, info.notice) if text))
+
+    @property
+    def profile(self) -> Profile:
+        """What is known of the model, with what this run has found out."""
+        prefill, decode = self._speeds
+        profile = self._model.profile
+        return replace(profile, model=profile.model or self.info.name, prefill=prefill, decode=decode)
+
+    async def stream(
+        self, messages: Sequence[Message], *, max_tokens: int = 0
+    ) -> AsyncGenerator[Piece | Notice | Reply, None]:
+        """See `Model.stream`."""
+        async with aclosing(self._model.stream(messages, max_tokens=max_tokens)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Reply) and (speeds := piece.extra.get("speeds")):
+                    self._speeds = (speeds["prefill"], speeds["decode"])
+                yield piece
+
+    async def probe(self) -> ModelInfo:
+        """Ask the server for its model and window where they are not known yet."""
+        await self._model.probe()
+        return self.info
+
+    async def aclose(self) -> None:
+        """Close connections, keep the speeds that were measured, give the slot back."""
+        try:
+            await self._model.aclose()
+            if self._speeds != (0.0, 0.0):
+                self._remember()
+        finally:
+            if self._slot is not None:
+                self._slot.release()
+
+    def _remember(self, *_: str) -> None:
+        """Keep what is known, for the next run to begin with."""
+        from poolcli.models import profiles
+
+        if self.profile.model:
+            profiles.save(self.profile)
+
+
+# Requests
+
+
+def request_fields(config: Config, model: str, server: Server, *, demo: bool = False) -> dict[str, Any]:
+    """The further fields of every request: sampling, reasoning, adapters, the user's own; the user's own win.
+
+    Raises ConfigError for fields that pool sets itself, and for adapters that are not `ID:SCALE`.
+    """
+    from poolcli.models import families
+
+    family = families.family_of(model)
+    fields: dict[str, Any] = dict(DEMO_SAMPLING if demo else families.sampling(family, server))
+    fields |= families.reasoning(config.reasoning, family, server)
+    fields |= {name: value for name in SAMPLING if (value := getattr(config, name)) is not None}
+    adapters = [
+        found for text in config.lora if isinstance((found := _adapter(text, config.origins["lora"]))[0], int)
+    ]
+    if adapters:
+        if not server.lora:
+            raise ConfigError(
+                f"`lora` ({config.origins['lora']}): {server.title or 'this server'} takes no adapters in a request",
+                "llama.cpp does: start it with --lora FILE",
+            )
+        fields["lora"] = [{"id": id, "scale": scale} for id, scale in adapters]
+    return _merged(fields, _own(config))
+
+
+def _own(config: Config) -> Mapping[str, Any]:
+    from poolcli.models.endpoint import OWN_FIELDS
+
+    if taken := OWN_FIELDS & config.request.keys():
+        raise ConfigError(
+            f"{config.origins['request']}: `request` sets {', '.join(sorted(taken))}, which pool sets itself",
+            "model, max_reply and the tools have settings of their own",
+        )
+    return config.request
+
+
+def _merged(fields: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, the second one's values before the first one's, table by table."""
+    merged = dict(fields)
+    for name, value in own.items():
+        old = merged.get(name)
+        merged[name] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def adapter_files(adapters: Sequence[str], origin: str) -> list[tuple[Path, float]]:
+    """The adapters that a server of ours is started with, each with its scale. Raises ConfigError."""
+    found = [_adapter(text, origin) for text in adapters]
+    return [(what, scale) for what, scale in found if isinstance(what, Path)]
+
+
+def _adapter(text: str, origin: str) -> tuple[int | Path, float]:
+    """An adapter and its scale: the number of one that the server has, or a file."""
+    what, _, scale = text.rpartition(":")
+    try:
+        value = float(scale)
+        if not what or not abs(value) < float("inf"):
+            raise ValueError
+    except ValueError:
+        raise ConfigError(
+            f"{origin}: `lora` names {text!r}, which is neither ID:SCALE nor FILE:SCALE",
+            'for example: lora = ["0:0.5"]',
+        ) from None
+    return (int(what[:9]) if what.isdecimal() else Path(what).expanduser()), value
 
 
 def _limits(config: Config) -> Any:

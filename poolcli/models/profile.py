@@ -13,10 +13,14 @@ class Profile(Struct, frozen=True):
     #: Which program serves it (a name of models/servers.toml) and its version; '' when it does not say.
     server: str = ""
     version: str = ""
+    #: What tells this model from another one that the server may have under the same name (a path, a date).
+    identity: str = ""
     #: A family of models/families.toml, '' for an unknown one.
     family: str = ""
     #: Tokens of context that one conversation really has; 0 when unknown.
     window: int = 0
+    #: Tokens of context that the model was made for, where the server says it.
+    largest: int = 0
     #: Conversations that the server works on at once; 0 when unknown.
     slots: int = 0
     #: The rung of the ladder (`dialects.base.RUNGS`) on which calls arrive reliably.
@@ -42,5 +46,7 @@ class Profile(Struct, frozen=True):
     #: Tokens per second of reading a prompt and of writing a reply; 0.0 when not measured.
     prefill: float = 0.0
     decode: float = 0.0
+    #: Names of what the probe could not find out: the fields there are only what most servers do.
+    unknown: tuple[str, ...] = ()
     #: Wall time of the probe in seconds since the epoch; 0.0 for a profile that nobody measured.
     probed: float = 0.0

@@ -99,7 +99,9 @@ def test_all_is_well(repo: Path, server: Callable[..., str]) -> None:
     assert report.code == 0 and "fail" not in report.status.values()
     assert report.status["git"] == report.status["model"] == report.status["checks"] == "ok"
     assert "trunk" in report.said["repository"]
-    assert "qwen" in report.said["model"] and "32768" in report.said["model"]
+    assert "qwen" in report.said["model"] and "32,768" in report.said["context"]
+    assert report.status["server"] == "ok" and "llama.cpp" in report.said["server"]
+    assert "--probe" in report.said["profile"]
     assert "-m unittest" in report.said["checks"]
     assert "GB free" in report.said["state"]
     assert "rights" in report.said["sandbox"] and report.status["sandbox"] == "warn"
@@ -144,13 +146,10 @@ def test_wrong_key(repo: Path, server: Callable[..., str], monkeypatch: pytest.M
 
 def test_small_unknown_and_unlisted(repo: Path, server: Callable[..., str]) -> None:
     small = examine(base_url=server(["m"], 4096))
-    assert (
-        small.status["model"] == "warn"
-        and "4096" in small.said["model"]
-        and "-c 16384" in small.said["model"]
-    )
+    assert small.status["context"] == "warn"
+    assert "fix: 4,096 tokens of context: start the server with -c 32768" in small.said["context"]
     unknown = examine(base_url=server(["m"]))
-    assert unknown.status["model"] == "warn" and "does not say" in unknown.said["model"]
+    assert unknown.status["context"] == "warn" and "does not say" in unknown.said["context"]
     unlisted = examine(base_url=server(["m"], 32768), model="n")
     assert unlisted.status["model"] == "warn" and "it lists: m" in unlisted.said["model"]
     assert small.code == unknown.code == unlisted.code == 0
