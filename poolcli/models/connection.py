@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
+#: Waits for the head of a reply in its own way.
+Wait = Callable[[Awaitable["httpx.Response"]], Awaitable["httpx.Response"]]
 
 #: Bytes of a list of models or of a server's properties (these hold a chat template).
 MAX_FACTS = 2_000_000
@@ -32,9 +34,10 @@ class Connection:
 
     @asynccontextmanager
     async def open(
-        self, method: str, url: str, *, body: bytes = b"", seconds: float
+        self, method: str, url: str, *, body: bytes = b"", seconds: float, wait: Wait | None = None
     ) -> AsyncIterator[httpx.Response]:
-        """A reply with a good status, its body still to be read. `seconds` is for the head.
+        """A reply with a good status, its body still to be read. `seconds` is for the head, unless `wait` is given,
+        which then waits for it.
 
         Raises ModelError, also for a connection that breaks while the body is read.
         """
@@ -48,8 +51,9 @@ class Connection:
             raise ConfigError(f"the base URL {self.endpoint.base_url!r} is not a URL: {error}") from error
         response: httpx.Response | None = None
         try:
+            sent = client.send(request, stream=True)
             late = f"{url} has not answered within {seconds:g} s"
-            response = await within(client.send(request, stream=True), seconds, late)
+            response = await (wait(sent) if wait else within(sent, seconds, late))
             await self._check(response)
             yield response
         except httpx.HTTPError as error:

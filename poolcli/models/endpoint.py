@@ -8,23 +8,12 @@ from typing import Any
 from msgspec import Struct, field
 
 from poolcli.errors import ConfigError
+from poolcli.models.pace import Limits, Speeds
+
+__all__ = ["Endpoint", "Limits", "Speeds"]
 
 #: What pool sets in every request itself.
 OWN_FIELDS = frozenset({"model", "messages", "tools", "stream", "max_tokens"})
-
-
-class Limits(Struct, frozen=True):
-    """Deadlines in seconds."""
-
-    #: To a connection.
-    connect: float = 10.0
-    #: To the first piece of the reply, counted anew with every sign of life (keep-alive comments): a long
-    #: prompt on a slow machine takes minutes, and giving up would only start it again.
-    first: float = 600.0
-    #: Between bytes once the reply has begun.
-    idle: float = 120.0
-    #: For the whole reply: what never ends, however slowly, ends here.
-    total: float = 3600.0
 
 
 class Endpoint(Struct, frozen=True):
@@ -33,7 +22,8 @@ class Endpoint(Struct, frozen=True):
     `model` may be '': then the first one that the server lists is used. `key_name` says in messages where the
     key came from. `extra_body` holds further constants of every request. `window` is the context in tokens
     where it is known. `proxy` is used when given; the environment's never is, for it would carry loopback
-    traffic elsewhere. Raises ConfigError for values that no request can be made of; never repeats a secret.
+    traffic elsewhere. `speeds` are those measured in earlier runs; `progress` asks for the progress of a prefill,
+    which llama.cpp streams. Raises ConfigError for values that no request can be made of; never repeats a secret.
     """
 
     base_url: str
@@ -45,6 +35,8 @@ class Endpoint(Struct, frozen=True):
     proxy: str = ""
     key_name: str = "POOL_API_KEY"
     limits: Limits = Limits()
+    speeds: Speeds = Speeds()
+    progress: bool = False
 
     def __repr__(self) -> str:
         # A traceback or a log must never show the key, and headers and proxy URLs hold others.

@@ -251,7 +251,7 @@ def network(error: httpx.HTTPError, url: str) -> ModelError:
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         hint = f"is the server running? {DOCTOR}"
-        return ModelError(f"cannot connect to {url}: {words}", hint, retryable=True)
+        return UnreachableError(f"cannot connect to {url}: {words}", hint, retryable=True)
     if isinstance(error, httpx.RemoteProtocolError) and "illegal" in words:
         return ModelError(f"{url} does not speak HTTP: {words}", DOCTOR)
     return ModelError(f"the connection to {url} broke: {words}", DOCTOR, retryable=True)
