@@ -15,11 +15,12 @@ from poolcli.config import Config
 from poolcli.context import unanswered
 from poolcli.errors import ChecksError, UsageError
 from poolcli.events import LOG_VERSION, Event
+from poolcli.fitting import LARGER, LEAST_WINDOW, Room, too_small
 from poolcli.gate import Gate
 from poolcli.git import Repository
 from poolcli.judge import Judge
 from poolcli.loop import EMPTY, Parts
-from poolcli.models.base import Model
+from poolcli.models.base import Model, ModelInfo
 from poolcli.repomap.first_message import first_message
 from poolcli.repomap.overview import instructions, overview
 from poolcli.run import Budget, Run, View
@@ -90,14 +91,21 @@ async def begin(task: Task, config: Config, repo: Repository, views: Views) -> S
     swept += results.repair_all(state)
     run_id = new_run_id()
     run_dir = paths.private_dir(state / "runs" / run_id)
-    tools = registry.load()
+    tools: dict[str, registry.Tool] = {}
+
+    def offered(info: ModelInfo) -> list[dict[str, Any]]:
+        """The tools' schemas, chosen once the window is known: fewer for a small one."""
+        tools.clear()
+        tools.update(registry.load(window=info.window))
+        return [contracts.schema(tool.contract) for tool in tools.values()]
+
     model: Model | None = None
     trace: Trace | None = None
     try:
         trace = Trace.create(run_dir, run_id)
-        model = await open_model(
-            config, [contracts.schema(tool.contract) for tool in tools.values()], run_dir
-        )
+        model = await open_model(config, offered, run_dir)
+        if 0 < model.info.window < LEAST_WINDOW:
+            raise too_small(model.info.window)
         space = workspace.create(repo, run_id=run_id, state=state, sandbox=sandbox.default())
         run = Run(run_id, run_dir, trace, _budget(config), list(views()))
         checks = find_checks(config, space, repo)
@@ -166,8 +174,9 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -
             base=first.data["base"],
             sandbox=sandbox.default(),
         )
-        tools = registry.load([schema["function"]["name"] for schema in first.data["tools"]])
+        names = [schema["function"]["name"] for schema in first.data["tools"]]
         model = await open_model(config, first.data["tools"], run_dir)
+        tools = registry.load(names, window=model.info.window)
         run = Run(run_dir.name, run_dir, trace, _budget(config))
         run.replay(events)
         run.views = list(views())
@@ -250,7 +259,12 @@ def _answer_open_calls(run: Run) -> None:
         )
 
 
-async def open_model(config: Config, schemas: Sequence[Mapping[str, Any]], run_dir: Path) -> Model:
+Schemas = Sequence[Mapping[str, Any]]
+
+
+async def open_model(
+    config: Config, schemas: Schemas | Callable[[ModelInfo], Schemas], run_dir: Path
+) -> Model:
     """The model that the configuration names, ready to answer. Raises ModelError or UsageError."""
     from poolcli.models.opening import open_reference
 
@@ -296,7 +310,11 @@ def _assemble(
             checks, report, baseline_ok=bool(judge.baseline and judge.baseline.status == "passed")
         )
 
-    parts = Parts(run, model, gate, judge, evidence, config.max_reply, unchecked)
+    schemas = [contracts.schema(tool.contract) for tool in tools.values()]
+    room = Room(
+        run, model, schemas, lambda: space.patch().decode("utf-8", "replace"), max_reply=config.max_reply
+    )
+    parts = Parts(run, model, gate, judge, evidence, room, config.max_reply, unchecked)
     return Session(run, repo, space, model, trace, judge, parts, ctx)
 
 
@@ -304,7 +322,9 @@ def _started(
     session: Session, task: Task, config: Config, checks: Checks | None, tools: Mapping[str, registry.Tool]
 ) -> None:
     space = session.workspace
-    system = prompts.load("system")
+    window = session.model.info.window
+    small = 0 < window < registry.SMALL_WINDOW
+    system = prompts.load("system-small" if small else "system")
     schemas = [contracts.schema(tool.contract) for tool in tools.values()]
     session.run.emit(
         "run.started",
@@ -334,6 +354,13 @@ def _started(
     )
     if notice := session.model.info.notice:
         session.run.notice(notice, level="warning", code="model")
+    elif small:
+        session.run.notice(
+            f"a context of {window:,} tokens is small: prompts and results are short, and there are fewer tools; "
+            f"for more, {LARGER}",
+            level="warning",
+            code="small-window",
+        )
 
 
 def _model_data(model: Model) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,14 +19,18 @@ RETRIES = (0.5, 2.0, 5.0, 10.0)
 LONGEST_WAIT = 60.0
 
 
-async def ask(run: Run, model: Model, *, max_reply: int = 0) -> Message:
+async def ask(
+    run: Run, model: Model, *, max_reply: int = 0, check: Callable[[Reply], None] = lambda reply: None
+) -> Message:
     """One reply of the model, recorded. Faults that may pass are tried again with the same bytes.
 
-    Raises ModelError when the server fails for good.
+    `check` may refuse a reply before it is recorded. Raises ModelError when the server fails for good.
     """
     for pause in (*RETRIES, None):
         try:
-            return _record(run, await _one(run, model, max_reply))
+            reply = await _one(run, model, max_reply)
+            check(reply)
+            return _record(run, reply)
         except ModelError as error:
             if not error.retryable or pause is None:
                 raise

@@ -6,7 +6,8 @@ between), so that each request begins with the bytes of the one before and a ser
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from poolcli.events import Event
 from poolcli.messages import Message, Result, from_json, system, user
@@ -35,7 +36,33 @@ class Projection:
             case "tool.done":
                 self.messages.append(Message("tool", (Result(data["id"], data["name"], data["text"]),)))
             case "compacted":
-                self.messages[1:] = [user(data["text"])]
+                self.messages = compacted(self.messages, data)
+
+
+def compacted(messages: Sequence[Message], data: Mapping[str, Any]) -> list[Message]:
+    """The messages after a `compacted` with this data, which alone decides what they are.
+
+    `dropped` replaces results by one line each; `text`, when there is one, replaces everything between the system
+    message and the last `keep` messages (older logs have only `text`, and keep none).
+    """
+    dropped = data.get("dropped") or {}
+    kept = [_thinner(message, dropped) for message in messages]
+    text = data.get("text")
+    if not text:
+        return kept
+    start = max(len(kept) - (data.get("keep") or 0), 1)
+    return [*kept[:1], user(text), *kept[start:]]
+
+
+def _thinner(message: Message, dropped: Mapping[str, str]) -> Message:
+    """The message with results replaced; the same object when there is none in it."""
+    if message.role != "tool" or not any(isinstance(p, Result) and p.id in dropped for p in message.parts):
+        return message
+    parts = (
+        Result(p.id, p.name, dropped[p.id]) if isinstance(p, Result) and p.id in dropped else p
+        for p in message.parts
+    )
+    return Message("tool", tuple(parts))
 
 
 def project(events: Iterable[Event]) -> list[Message]:

@@ -111,7 +111,20 @@ CATALOGUE: dict[str, EventType] = {
             "seconds": "how long it took",
         },
     ),
-    "compacted": EventType("The context was made shorter.", {"text": "what replaces the earlier messages"}),
+    "compacted": EventType(
+        "The context was made shorter, because the next request would not have fitted or was refused.",
+        {
+            "text": "what replaces the messages between the system message and the last `keep` ones; '' for nothing",
+            "keep": "number of last messages that stay behind the text (0)",
+            "dropped": "{call id: line}: results that this line replaces ({})",
+            "level": "1 only results were dropped, 2 earlier work is summed up in `text`, 3 the first message was "
+            "made shorter (2)",
+            "before": "tokens of the prompt before, as far as known (0)",
+            "after": "tokens of the prompt after, estimated (0)",
+            "window": "tokens of the model's window as known then, 0 when it is not (0)",
+            "why": "estimate (it would not have fitted) | refused | cut off (the reply filled the window)",
+        },
+    ),
     "notice": EventType(
         "Something a person should know; the model does not see it.",
         {"level": "info | warning | error", "text": "one line", "code": "stable word for programs"},

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from poolcli.asking import ask
 from poolcli.errors import BudgetError
+from poolcli.fitting import Room
 from poolcli.gate import Gate, Repeating
 from poolcli.judge import Judge
 from poolcli.messages import Message
@@ -36,6 +37,8 @@ class Parts(Struct, frozen=True):
     gate: Gate
     judge: Judge
     evidence: Callable[[Report], str]
+    #: Keeps the conversation within the model's window.
+    room: Room
     max_reply: int = 0
     #: The user said that it is fine that there is nothing to verify.
     unchecked: bool = False
@@ -97,7 +100,9 @@ async def _until_done(parts: Parts) -> int:
         return 1  # a resumed run that was killed between the model's last word and the checks
     while True:
         run.check_budget()
-        message = await ask(run, parts.model, max_reply=parts.max_reply)
+        message = await parts.room.within(
+            lambda: ask(run, parts.model, max_reply=parts.max_reply, check=parts.room.check)
+        )
         if message.calls:
             await parts.gate.calls(message.calls)
             count += len(message.calls)

@@ -30,11 +30,17 @@ class State(Struct, frozen=True):
 
 
 class Conversation:
-    """The requests of one conversation, each checked against the one before. A bad one changes nothing."""
+    """The requests of one conversation, each checked against the one before. A bad one changes nothing.
 
-    def __init__(self) -> None:
+    With `compaction` a request may begin anew: the same constants, tools and system message, and others behind them
+    that keep the rules of a first request. `restarts` counts these.
+    """
+
+    def __init__(self, *, compaction: bool = False) -> None:
         self.body = b""
         self.state = State()
+        self.compaction = compaction
+        self.restarts = 0
 
     def accept(self, body: bytes) -> int:
         """Check the next request; how many of its bytes the one before began with. Raises Violation."""
@@ -42,15 +48,17 @@ class Conversation:
             return len(body)
         if not body.endswith(b"]}"):
             raise Violation("the request does not end with its messages, which have to be its last field")
-        if self.body:
-            known = self.body[:-2]
-            if not body.startswith(known):
+        state, known = self.state, self.body[:-2]
+        restarted = bool(self.body) and not body.startswith(known)
+        if restarted:
+            shared = _shared(known, body)
+            if not self.compaction or shared < _beginning(self.body):
                 raise Violation(_difference(known, body))
+            state, known = State(), known[:shared]
+        if self.body and not restarted:
             new = _messages(b"[" + body[len(known) :].removeprefix(b",")[:-1])
         else:
-            known = b""
             new = _first(body)
-        state = self.state
         for message in new:
             state = follow(state, message)
         if state.open:
@@ -58,6 +66,7 @@ class Conversation:
         if state.role not in ("user", "tool"):
             raise Violation(f"the last message is of the role {state.role or 'nobody'}; nothing is asked")
         self.body, self.state = body, state
+        self.restarts += restarted
         return len(known)
 
 
@@ -117,6 +126,14 @@ def _first(body: bytes) -> list[Mapping[str, Any]]:
     return _objects(request["messages"])
 
 
+def _beginning(body: bytes) -> int:
+    """How far the constants, the tools and the system message go: what no request may change."""
+    start = body.index(b'"messages":[') + len(b'"messages":[')
+    decoder, text = json.JSONDecoder(), body[start:].decode("utf-8", "replace")
+    message, end = decoder.raw_decode(text)
+    return start + (len(text[:end].encode()) if message.get("role") == "system" else 0)
+
+
 def _messages(text: bytes) -> list[Mapping[str, Any]]:
     return _objects(_json(text))
 
@@ -135,9 +152,14 @@ def _json(text: bytes) -> object:
     return found
 
 
+def _shared(one: bytes, other: bytes) -> int:
+    """How many bytes both begin with."""
+    short = min(len(one), len(other))
+    return next((i for i in range(short) if one[i] != other[i]), short)
+
+
 def _difference(known: bytes, body: bytes) -> str:
-    short = min(len(known), len(body))
-    at = next((i for i in range(short) if known[i] != body[i]), short)
+    at = _shared(known, body)
     part = "messages" if b'"messages":[' in known[:at] else "constants or tools"
     start = max(at - SHOWN // 2, 0)
     before, after = (text[start : at + SHOWN].decode("utf-8", "replace") for text in (known, body))

@@ -64,6 +64,8 @@ class Script(Struct, frozen=True):
     key: str = ""
     #: The first request may go on with a conversation: as many replies as it holds are skipped.
     resume: bool = False
+    #: A request may begin anew, as it does after the conversation was made shorter.
+    compaction: bool = False
 
 
 _TOP: dict[str, tuple[type, ...]] = {
@@ -71,6 +73,7 @@ _TOP: dict[str, tuple[type, ...]] = {
     "window": (int,),
     "key": (str,),
     "resume": (bool,),
+    "compaction": (bool,),
     "reply": (list,),
 }
 _REPLY: dict[str, tuple[type, ...]] = {

@@ -40,8 +40,9 @@ class Log(Struct):
     #: Bytes of each accepted request, and how many of them were known from the one before.
     sizes: list[int] = field(default_factory=list)
     known: list[int] = field(default_factory=list)
-    #: Replies given, faults played, rules broken.
+    #: Replies given, requests that were too long, faults played, rules broken.
     served: int = 0
+    refused: int = 0
     faults: int = 0
     violations: list[str] = field(default_factory=list)
 
@@ -59,7 +60,7 @@ class ScriptedServer:
     def reset(self) -> None:
         """Back to the first reply and a new conversation."""
         self.log = Log()
-        self._conversation = Conversation()
+        self._conversation = Conversation(compaction=self.script.compaction)
         self._next = 0
         self._answered = False  # the last request got a good reply, so the same one again gets it again
 
@@ -147,7 +148,8 @@ class ScriptedServer:
     def _report(self) -> dict[str, Any]:
         log = self.log
         return {
-            "requests": len(log.sizes), "served": log.served, "faults": log.faults,
+            "requests": len(log.sizes), "served": log.served, "refused": log.refused, "faults": log.faults,
+            "restarts": self._conversation.restarts,
             "left": len(self.script.replies) - self._next, "violations": log.violations,
             "sizes": log.sizes, "known": log.known,
         }  # fmt: skip
@@ -157,6 +159,7 @@ class ScriptedServer:
     ) -> None:
         script = self.script
         if len(body) // TOKEN > script.window:
+            self.log.refused += 1
             return send(writer, 400, context_error(len(body) // TOKEN, script.window))
         first, repeated = not self.log.sizes, body == self._conversation.body
         try:

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 #: Room for the line that says where the whole is.
 NOTE = 120
+
+#: The limit of the call that is being run, in characters: small windows have lower ones than the tools' own.
+_limit: ContextVar[int] = ContextVar("limit", default=0)
+
+
+@contextlib.contextmanager
+def within(limit: int) -> Iterator[None]:
+    """Run a tool whose result may have `limit` characters."""
+    token = _limit.set(limit)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def room(own: int) -> int:
+    """How many characters a tool may give back that would give `own`: fewer where its limit is lower.
+
+    A tool that cuts its result itself says best how to go on, so it leaves room below the limit for that line.
+    """
+    limit = _limit.get()
+    return min(own, limit - NOTE) if limit else own
 
 
 def bounded(text: str, limit: int, outputs: Path, name: str) -> str:

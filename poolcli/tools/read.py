@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from poolcli.tools import files
+from poolcli.tools import bounds, files
 from poolcli.tools.base import Ctx, Output, ToolError
 
 #: Lines of one call: about 4,000 tokens of ordinary code.
@@ -64,7 +64,7 @@ def _lines(lines: Sequence[str], start: int, total: int, name: str) -> str:
     if not lines:
         raise ToolError(f"{name} has only {total} lines; offset {start} is past its end")
     shown: list[str] = []
-    room = CHARACTERS
+    room = bounds.room(CHARACTERS)
     for number, line in enumerate(lines, start):
         piece = f"{number}\t{_cut(line.removesuffix(chr(13)))}"
         room -= len(piece) + 1

@@ -13,11 +13,19 @@ from poolcli import paths
 from poolcli.errors import ConfigError
 from poolcli.tools import contract as contracts
 from poolcli.tools.base import Ctx, Output
-from poolcli.tools.bounds import bounded
+from poolcli.tools.bounds import bounded, within
 from poolcli.tools.contract import Contract
 
 #: The order in which a model reads about them: look, change, check, anything else.
 ORDER = ("read", "search", "list", "edit", "write", "run_tests", "shell", "terminal")
+
+#: A window below this many tokens is small: prompts are short, these tools are offered, `tools/small/` comes first.
+SMALL_WINDOW = 8192
+SMALL = ("read", "search", "edit", "write", "run_tests", "shell")
+
+#: Characters of one result: an eighth of the window at four characters a token, so that some always fit. In small
+#: windows 4,000, which a short file and the evidence of failing tests need, as far as that is a quarter of it.
+SHARE, SMALL_RESULT = 2, 4000
 
 
 class Tool(Struct, frozen=True):
@@ -31,27 +39,42 @@ class Tool(Struct, frozen=True):
         Raises ToolError when the tool could not do what was asked.
         """
         module = importlib.import_module(f"poolcli.tools.{self.contract.name}")
-        output: Output = await module.run(ctx, **args)
+        with within(self.contract.limit):
+            output: Output = await module.run(ctx, **args)
         if len(output.text) <= self.contract.limit:
             return output
         text = bounded(output.text, self.contract.limit, ctx.outputs, self.contract.name)
         return replace(output, text=text)
 
 
-def load(names: Collection[str] | None = None) -> dict[str, Tool]:
+def load(names: Collection[str] | None = None, *, window: int = 0) -> dict[str, Tool]:
     """The built-in tools by name, always in the same order; only those of `names` where given.
 
+    `window` is the model's in tokens, 0 when unknown: in a small one there are fewer tools, and results are shorter.
     Raises ConfigError for a broken contract, or a name that there is no tool of.
     """
     folder = paths.data_dir("tools")
-    wanted: Sequence[str] = ORDER if names is None else [name for name in ORDER if name in names]
-    if unknown := sorted(set(names or ()) - set(ORDER)):
+    small = 0 < window < SMALL_WINDOW
+    if names is None:
+        names = SMALL if small else ORDER
+    if unknown := sorted(set(names) - set(ORDER)):
         raise ConfigError(f"there is no tool {', '.join(unknown)}", f"there are {', '.join(ORDER)}")
-    return {name: Tool(_contract(folder, name)) for name in wanted}
+    folders = [folder / "small", folder] if small else [folder]
+    return {name: Tool(_limited(_contract(folders, name), window)) for name in ORDER if name in names}
 
 
-def _contract(folder: Path, name: str) -> Contract:
-    contract = contracts.load(folder / f"{name}.toml")
+def _limited(contract: Contract, window: int) -> Contract:
+    if not window:
+        return contract
+    most = max(window // SHARE, min(SMALL_RESULT, window))
+    return replace(contract, limit=min(contract.limit, most))
+
+
+def _contract(folders: Sequence[Path], name: str) -> Contract:
+    file = next(
+        (f for folder in folders if (f := folder / f"{name}.toml").is_file()), folders[-1] / f"{name}.toml"
+    )
+    contract = contracts.load(file)
     if contract.name != name:
         raise ConfigError(f"tool contract {name}.toml calls itself {contract.name}")
     return contract

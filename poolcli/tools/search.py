@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from poolcli import git, process
-from poolcli.tools import files
+from poolcli.tools import bounds, files
 from poolcli.tools.base import Ctx, Output, ToolError
 
 #: Seconds: git grep takes about one for the Linux kernel with a warm cache.
@@ -151,7 +151,7 @@ def _matches(done: process.Finished) -> Iterator[tuple[str, str, str]]:
 
 def _listed(matches: Sequence[tuple[str, str, str]], prefix: str, *, more: bool) -> str:
     shown: list[str] = []
-    room = CHARACTERS
+    room = bounds.room(CHARACTERS)
     for file, line, text in matches[:MATCHES]:
         piece = f"{prefix}{file}:{line}: {text if len(text) <= LINE else text[:LINE] + '…'}"
         room -= len(piece) + 1

@@ -12,7 +12,7 @@ from msgspec import Struct
 from poolcli.process import Finished
 from poolcli.sanitize import clean
 from poolcli.tools.base import Ctx, Output, ToolError
-from poolcli.tools.bounds import NOTE, ends, new_file, whole
+from poolcli.tools.bounds import NOTE, ends, new_file, room, whole
 
 #: Seconds a command gets when none are asked for, and at most: longer work goes to the background.
 TIMEOUT, LONGEST = 120, 3600
@@ -93,8 +93,9 @@ def new_log(ctx: Ctx, name: str) -> Path:
 
 def _output(done: Finished, seconds: int, log: Path) -> Output:
     text = clean(done.output).strip("\n")
-    if done.truncated or len(text) > SHOWN:
-        text = ends(text, SHOWN - NOTE, size=done.size)
+    shown = room(SHOWN)
+    if done.truncated or len(text) > shown:
+        text = ends(text, shown - NOTE, size=done.size)
         if lines := _count_lines(log):
             text = f"{text}\n{whole(log.name, lines)}"
     else:

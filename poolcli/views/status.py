@@ -66,6 +66,8 @@ class Status(Struct):
                 if not self.running:
                     self._wait()
             case "turn.started" | "steered" | "checks.done" | "notice" | "compacted":
+                if event.type == "compacted":
+                    self.context = data.get("after") or self.context
                 self._wait()
             case "run.ended":
                 self.over = True

@@ -149,7 +149,13 @@ class Wording:
         return calls.done(data, verbose=self._verbose)
 
     def _compacted(self, data: Mapping[str, Any], event: Event) -> list[Block]:
-        return [Note("info", "the conversation was summarised to make room")]
+        before, after, level = data.get("before"), data.get("after"), data.get("level")
+        if not before or not after:
+            return [Note("info", "the conversation was summarised to make room")]
+        dropped = len(data.get("dropped") or ())
+        what = {1: f"{plural(dropped, 'result')} dropped", 3: "overview of the repository left out"}
+        why = what.get(level if isinstance(level, int) else 2, "earlier work summed up")
+        return [Note("info", f"context made shorter: {before:,} → {after:,} tokens ({why})")]
 
     def _notice(self, data: Mapping[str, Any], event: Event) -> list[Block]:
         level = data.get("level")

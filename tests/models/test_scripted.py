@@ -17,10 +17,12 @@ import pytest
 from poolcli.errors import ConfigError, ModelError
 from poolcli.messages import Call, Message, Result, Text, Think, system, user
 from poolcli.models.base import Piece, Reply, Usage
+from poolcli.models.dialects.native import Native
 from poolcli.models.openai import ContextExceededError, Endpoint, Limits, OpenAIModel
 from poolcli.models.rules import Conversation, Violation
 from poolcli.models.script import FAULTS, load, parse
 from poolcli.models.scripted import ScriptedServer, open_scripted
+from poolcli.models.wire import Wire
 
 TOOLS = [{"type": "function", "function": {"name": "edit", "parameters": {}}}]
 START = (system("s"), user("fix it"))
@@ -439,3 +441,43 @@ def test_standalone_with_a_bad_script(standalone: Callable[[str], tuple[str, sub
     assert line == "" and process.wait(10) == 2
     assert process.stderr is not None
     assert "unknown key 'txt'" in process.stderr.read()
+
+
+def bodies(*conversations: Sequence[Message]) -> list[bytes]:
+    return [Wire({"stream": True, "tools": TOOLS}, Native(TOOLS).render).body("m", c) for c in conversations]
+
+
+ANSWERED = (*START, Message("assistant", (Text("Done."),)), user("No."))
+
+
+def test_a_shorter_conversation_is_a_new_one_where_the_script_expects_it() -> None:
+    first, second, shorter = bodies(START, ANSWERED, (START[0], user("so far")))
+    conversation = Conversation(compaction=True)
+    assert conversation.accept(first) == 0
+    assert conversation.accept(second) == len(first) - 2
+    known = conversation.accept(shorter)
+    assert shorter.startswith(second[:known]) and known < len(first)
+    assert (conversation.restarts, conversation.state.count) == (1, 2)
+    (grown,) = bodies((START[0], user("so far"), *ANSWERED[2:]))
+    assert conversation.accept(grown) == len(shorter) - 2  # append-only again
+    assert conversation.restarts == 1
+
+
+def test_what_begins_anew_keeps_the_rules() -> None:
+    first, second = bodies(START, ANSWERED)
+    (shorter, other) = bodies((START[0], user("so far")), (system("t"), user("so far")))
+    strict = Conversation()
+    strict.accept(second)
+    with pytest.raises(Violation, match="does not begin with the one before"):
+        strict.accept(shorter)
+    for bad in (
+        other,  # another system message
+        shorter.replace(b'"stream":true', b'"stream":true,"seed":1'),
+        shorter.replace(b'"role":"user"', b'"role":"assistant"'),
+    ):
+        conversation = Conversation(compaction=True)
+        conversation.accept(first)
+        conversation.accept(second)
+        with pytest.raises(Violation):
+            conversation.accept(bad)
+        assert conversation.restarts == 0

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcli.tools.bounds import bounded, ends
+from poolcli.tools.bounds import bounded, ends, room, within
 
 
 @given(st.text(alphabet="ab\n", max_size=400), st.integers(60, 200))
@@ -30,3 +30,11 @@ def test_the_whole_goes_to_a_file(tmp_path):
 
 def test_without_room_on_the_disk_the_ends_remain(tmp_path):
     assert "could not be saved: No such file" in bounded("x" * 1000, 500, tmp_path / "gone", "x")
+
+
+def test_a_tools_own_limit_gives_way_to_a_lower_one():
+    assert room(15_000) == 15_000
+    with within(4000):
+        assert room(15_000) == 4000 - 120
+        assert room(500) == 500
+    assert room(15_000) == 15_000

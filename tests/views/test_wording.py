@@ -255,3 +255,25 @@ def test_places_below_home(monkeypatch):
 def test_a_failed_step_is_marked():
     step = calls.done(tool(ok=False, text="error: no"))[0]
     assert isinstance(step, Step) and step.mark == "bad"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"text": "so far"}, "the conversation was summarised to make room"),
+        (
+            {"level": 1, "before": 5900, "after": 2700, "dropped": {str(n): "x" for n in range(12)}},
+            "context made shorter: 5,900 → 2,700 tokens (12 results dropped)",
+        ),
+        (
+            {"level": 2, "before": 5900, "after": 2700, "text": "x"},
+            "context made shorter: 5,900 → 2,700 tokens (earlier work summed up)",
+        ),
+        (
+            {"level": 3, "before": 2400, "after": 1700, "text": "x"},
+            "context made shorter: 2,400 → 1,700 tokens (overview of the repository left out)",
+        ),
+    ],
+)
+def test_a_shorter_context_is_one_line(data, said):
+    assert say(("compacted", data)) == [Note("info", said)]

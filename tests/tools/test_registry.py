@@ -1,0 +1,65 @@
+"""Which tools there are, and how much they give back, by the model's window."""
+
+import asyncio
+import json
+
+import pytest
+
+from poolcli.errors import ConfigError
+from poolcli.tools import contract as contracts
+from poolcli.tools import registry
+
+
+def limits(window):
+    return {name: tool.contract.limit for name, tool in registry.load(window=window).items()}
+
+
+def test_large_and_unknown_windows_change_nothing():
+    assert limits(131_072) == limits(0)
+    assert list(limits(0)) == list(registry.ORDER)
+
+
+@pytest.mark.parametrize(
+    ("window", "most"), [(2048, 2048), (4096, 4000), (8191, 4095), (8192, 4096), (32_768, 16_384)]
+)
+def test_no_result_takes_more_than_its_share_of_the_window(window, most):
+    assert max(limits(window).values()) == most
+
+
+def test_a_small_window_gets_fewer_and_shorter_tools():
+    small, all_tools = registry.load(window=8191), registry.load(window=8192)
+    assert list(small) == ["read", "search", "edit", "write", "run_tests", "shell"]
+    assert list(all_tools) == list(registry.ORDER)
+    sizes = [
+        len(json.dumps([contracts.schema(t.contract) for t in tools.values()]))
+        for tools in (small, all_tools)
+    ]
+    assert sizes[0] < 0.7 * sizes[1]
+    assert "terminal" not in json.dumps([contracts.schema(t.contract) for t in small.values()])
+    assert "background" not in [p.name for p in small["shell"].contract.params]
+
+
+def test_recorded_tools_are_those_that_are_loaded():
+    assert list(registry.load(["shell", "terminal", "read"], window=4096)) == ["read", "shell", "terminal"]
+    with pytest.raises(ConfigError, match="there is no tool fly"):
+        registry.load(["fly"], window=4096)
+
+
+def test_tools_cut_by_themselves_and_say_how_to_go_on(ctx, root):
+    (root / "long.txt").write_text("".join(f"word {n}\n" for n in range(5000)))
+
+    def called(name, **args):
+        tool = registry.load(window=4096)[name]
+        return asyncio.run(tool.run(ctx, **contracts.check(tool.contract, args))).text
+
+    assert "more lines; read on with offset=" in called("read", path="long.txt", limit=5000)
+    assert "more matches; narrow the pattern" in called("search", pattern="word")
+    shell = called("shell", command="cat long.txt")
+    assert "whole output: @output/shell-1.txt (5000 lines)" in shell
+    assert shell.startswith("word 0\n") and "word 4999" in shell
+    for name, args in (
+        ("read", {"path": "long.txt"}),
+        ("search", {"pattern": "word"}),
+        ("shell", {"command": "cat long.txt"}),
+    ):
+        assert len(called(name, **args)) <= 4000
