@@ -49,13 +49,15 @@ class Gate:
         self._last: tuple[str, str, str] = ("", "", "")
         self._repeats = 0
 
-    async def calls(self, calls: Sequence[Call]) -> None:
+    async def calls(self, calls: Sequence[Call], *, torn: str = "") -> None:
         """Run the calls of one reply; results appear in the order of the calls, one each.
+
+        `torn` is the result of the last call when its arguments cannot be read because the reply broke off there.
 
         Reading neighbours run side by side. Raises Repeating after too many identical calls; on cancellation
         every call still gets its result, `interrupted`, before the cancellation goes on.
         """
-        pending = [self._check(call) for call in calls]
+        pending = [self._check(call, torn if call is calls[-1] else "") for call in calls]
         done = 0
         try:
             while done < len(pending):
@@ -70,8 +72,13 @@ class Gate:
                 f"the model made the same call {self._repeats} times in a row: {pending[-1].title}"
             )
 
-    def _check(self, call: Call) -> _Checked:
+    def _check(self, call: Call, torn: str = "") -> _Checked:
         tool = self._tools.get(call.name)
+        if torn and call.args is None:
+            # Said first: even the name may have been cut off.
+            return _Checked(
+                call, call.name, tool.contract.kind if tool else "other", refusal=torn, why="invalid"
+            )
         if tool is None:
             names = ", ".join(self._tools)
             return _Checked(
