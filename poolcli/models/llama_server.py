@@ -1,7 +1,7 @@
-"""A llama.cpp server of our own: started for one model file, for this machine alone, ended with pool.
+"""A model server of our own: started for one model, for this machine alone, ended with pool.
 
 It runs in a child process (`llama_worker.py`): a crash in its native code or a lack of memory must not take
-the run with it. One server serves one process of pool; sharing one among several is not done yet.
+the run with it. This one serves one process of pool; `shared_server.py` has one for all of a user's.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from msgspec import Struct
 
 from poolcli.errors import ModelError, UsageError
 
 #: What can be asked for: `auto` takes the xllamacpp package, else a llama-server on PATH.
-ENGINES = ("auto", "xllamacpp", "llama-server")
+ENGINES = ("auto", "xllamacpp", "llama-server", "vllm", "ollama")
 
 #: Seconds that loading may take: a file of tens of GB on a slow disk needs minutes.
 LOADING = 900.0
@@ -34,13 +34,49 @@ INSTALL = "pip install 'poolcli[local]', or give the server of a model with --ba
 
 
 class Order(Struct, frozen=True):
-    """What a server is to serve, and how. `ctx` is per slot, in tokens; `threads` 0 lets llama.cpp choose."""
+    """What a server is to serve, and how. `ctx` is per slot, in tokens; `threads` 0 lets llama.cpp choose.
+
+    `gguf` is a file; for vllm and ollama, which know models by name, the name. `gpu_layers` -1 leaves that to
+    the server, as `kv_type` '' does. `lora` are adapters loaded at the start, each with its scale. `fixed` names
+    what a person set (`context`, `slots`): that is not made smaller to fit.
+    """
 
     gguf: Path
     ctx: int
     slots: int = 1
     threads: int = 0
     engine: str = "auto"
+    kv_type: str = ""
+    gpu_layers: int = -1
+    lora: tuple[tuple[Path, float], ...] = ()
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the model is a name that the server knows, no file."""
+        return self.engine in ("vllm", "ollama")
+
+    @property
+    def name(self) -> str:
+        """What the server calls the model."""
+        return str(self.gguf) if self.by_name else self.gguf.stem
+
+    def line(self, command: Sequence[str], *, port: int, api_key: str) -> dict[str, Any]:
+        """The order as the worker reads it. `port` 0 lets it choose."""
+        return {
+            "command": list(command),
+            "engine": self.engine if self.by_name else "llama-server",
+            "gguf": str(self.gguf if self.by_name else self.gguf.absolute()),
+            "name": self.name,
+            "port": port,
+            "api_key": api_key,
+            "ctx": self.ctx,
+            "slots": self.slots,
+            "threads": self.threads,
+            "kv_type": self.kv_type or "f16",
+            "gpu_layers": self.gpu_layers,
+            "lora": [[str(path.absolute()), scale] for path, scale in self.lora],
+        }
 
 
 class LocalServer(Struct):
@@ -61,7 +97,17 @@ class LocalServer(Struct):
     @property
     def name(self) -> str:
         """What the server calls the model."""
-        return self.order.gguf.stem
+        return self.order.name
+
+    @property
+    def slot(self) -> int | None:
+        """The slot that requests are pinned to: none, for a server that has one client."""
+        return None
+
+    @property
+    def waits(self) -> bool:
+        """Whether requests queue behind other conversations: never."""
+        return False
 
     @property
     def pid(self) -> int:
@@ -80,7 +126,7 @@ class LocalServer(Struct):
         """
         command = choose_engine(self.order.engine)
         try:
-            self._process = process = _spawn(self.log)
+            self._process = process = spawn(self.log, stdout=subprocess.PIPE)
             self._send(command)
             assert process.stdout is not None
             reader = await _reader(process.stdout)
@@ -104,46 +150,22 @@ class LocalServer(Struct):
             raise
 
     def _send(self, command: Sequence[str]) -> None:
-        order = self.order
-        line = {
-            "command": list(command),
-            "gguf": str(order.gguf.absolute()),
-            "name": self.name,
-            "port": self.port,  # 0 the first time; after a crash the one that clients know
-            "api_key": self.api_key,
-            "ctx": order.ctx,
-            "slots": order.slots,
-            "threads": order.threads,
-        }
-        assert self._process is not None and self._process.stdin is not None
-        # A broken pipe: it ended already; the reader sees that and says why.
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(line).encode() + b"\n")
-            self._process.stdin.flush()
+        # The port is 0 the first time; after a crash the one that clients know.
+        assert self._process is not None
+        send(self._process, self.order.line(command, port=self.port, api_key=self.api_key))
 
     async def _until_healthy(self) -> None:
         assert self._ended is not None
-        while not self._ended.done() and await _health(self.port) != 200:
+        while not self._ended.done() and await status(self.port) != 200:
             await asyncio.wait({self._ended}, timeout=0.02)
 
     async def _wait(self, seconds: float) -> bool:
-        return self._process is None or await _gone(self._process, seconds)
+        return self._process is None or await gone(self._process, seconds)
 
     async def failure(self) -> ModelError:
         """Why the server is not there, from its exit code and the errors in its log."""
         await self._wait(GRACE)
-        code = self._process.poll() if self._process else None
-        name, log = self.order.gguf.name, f"its log: {self.log}"
-        why = "; ".join(last_errors(self.log)) or "it wrote no reason"
-        if code in (-9, 137):
-            what = f"the llama.cpp server for {name} was killed, probably for lack of memory"
-            return ModelError(what, f"use a smaller model, or set a smaller `context`; {log}")
-        if code is not None and (code < 0 or code > 128):
-            number = -code if code < 0 else code - 128
-            what = f"the llama.cpp server for {name} crashed (signal {number}): {why}"
-            return ModelError(what, f"another build may do: see `server` in `pool config show`; {log}")
-        what = f"the llama.cpp server could not serve {name}: {why}"
-        return ModelError(what, f"is it a whole GGUF file that this llama.cpp knows? {log}")
+        return failure(self.order.gguf.name, self._process.poll() if self._process else None, self.log)
 
     async def died(self) -> bool:
         """Whether the process has ended, or does so within a moment: a broken stream is seen first."""
@@ -153,6 +175,10 @@ class LocalServer(Struct):
         """Start again after the process died, at the same address, with the same key. Raises ModelError."""
         await self.stop()
         await self.launch()
+
+    async def close(self) -> None:
+        """End the server: nobody else uses it."""
+        await self.stop()
 
     async def stop(self) -> None:
         """End the server; safe to call at any time and more than once."""
@@ -166,9 +192,9 @@ class LocalServer(Struct):
             with contextlib.suppress(OSError):
                 assert process.stdin is not None
                 process.stdin.close()  # asks it to end
-            if not await _gone(process, GRACE):
+            if not await gone(process, GRACE):
                 process.terminate()
-                await _gone(process, GRACE)
+                await gone(process, GRACE)
         finally:
             # Also when this was cancelled: nothing may stay behind.
             if process.poll() is None:
@@ -178,7 +204,7 @@ class LocalServer(Struct):
                 process.stdout.close()
 
 
-async def _gone(process: subprocess.Popen[bytes], seconds: float) -> bool:
+async def gone(process: subprocess.Popen[bytes], seconds: float) -> bool:
     """Wait for the end of a process without blocking the loop; whether it came in time."""
     pause, waited = 0.002, 0.0
     while process.poll() is None:
@@ -191,15 +217,23 @@ async def _gone(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 async def start(
-    gguf: Path, *, ctx: int, slots: int = 1, threads: int | None = None, log: Path, engine: str = "auto"
+    gguf: Path | Order,
+    *,
+    ctx: int = 0,
+    slots: int = 1,
+    threads: int | None = None,
+    log: Path,
+    engine: str = "auto",
 ) -> LocalServer:
     """Start a server for a GGUF file and wait until it answers.
 
-    `ctx` is the context of each slot in tokens, `engine` one of ENGINES, `log` a file that is appended to.
-    Raises UsageError for what is not a GGUF file to read, ModelError when no server can be started.
+    `ctx` is the context of each slot in tokens, `engine` one of ENGINES, `log` a file that is appended to; an
+    Order says all but the log at once. Raises UsageError for what is not a GGUF file to read, ModelError when no
+    server can be started.
     """
-    check_file(gguf)
-    server = LocalServer(Order(gguf, ctx, slots, threads or 0, engine), secrets.token_urlsafe(32), log)
+    order = gguf if isinstance(gguf, Order) else Order(gguf, ctx, slots, threads or 0, engine)
+    check_file(order.gguf)
+    server = LocalServer(order, secrets.token_urlsafe(32), log)
     await server.launch()
     return server
 
@@ -219,11 +253,16 @@ def check_file(gguf: Path) -> None:
 
 
 def choose_engine(wanted: str = "auto") -> tuple[str, ...]:
-    """The command of an external llama-server; () for xllamacpp. ModelError when there is neither."""
+    """The command of an external server; () for xllamacpp. ModelError when there is none of the kind."""
     if wanted in ("auto", "xllamacpp") and has_xllamacpp():
         return ()
-    if wanted in ("auto", "llama-server") and (found := shutil.which("llama-server")):
+    program = "llama-server" if wanted == "auto" else wanted
+    if wanted != "xllamacpp" and (found := shutil.which(program)):
         return (found,)
+    if wanted in ("vllm", "ollama"):
+        raise ModelError(
+            f"there is no `{wanted}` on PATH", f"install it, or set `server` to another; {INSTALL}"
+        )
     if wanted == "llama-server":
         raise ModelError("there is no `llama-server` on PATH", "install llama.cpp, or use " + INSTALL)
     if wanted == "xllamacpp":
@@ -261,10 +300,13 @@ def last_errors(log: Path, count: int = 3) -> list[str]:
 STARTED = "--- pool starts a server ---\n"
 
 
-def _spawn(log: Path) -> subprocess.Popen[bytes]:
+def spawn(
+    log: Path, *, stdout: int = subprocess.DEVNULL, keep: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a worker that writes to this log; its order is still to be sent. `keep` are files left open in it."""
     worker = Path(__file__).with_name("llama_worker.py")
     try:
-        errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ModelError(f"the server's log {log} cannot be written: {error.strerror}") from error
     try:
@@ -274,14 +316,41 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-P", str(worker)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=errors,
             cwd="/",
             env={name: value for name, value in os.environ.items() if name != "POOL_API_KEY"},
             start_new_session=True,
+            pass_fds=keep,
         )
     finally:
         os.close(errors)
+
+
+def send(process: subprocess.Popen[bytes], line: Mapping[str, Any]) -> None:
+    """Give a worker its order."""
+    assert process.stdin is not None
+    # A broken pipe: it ended already; whoever waits for it sees that and says why.
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(line).encode() + b"\n")
+        process.stdin.flush()
+
+
+def failure(name: str, code: int | None, log: Path) -> ModelError:
+    """Why the server of a model is not there, from its exit code (None: unknown) and its log."""
+    where = f"its log: {log}"
+    why = "; ".join(last_errors(log)) or "it wrote no reason"
+    if code in (-9, 137):
+        what = f"the model server for {name} was killed, probably for lack of memory"
+        return ModelError(what, f"use a smaller model, or set a smaller `context`; {where}")
+    if code is not None and (code < 0 or code > 128):
+        number = -code if code < 0 else code - 128
+        what = f"the model server for {name} crashed (signal {number}): {why}"
+        return ModelError(what, f"another build may do: see `server` in `pool config show`; {where}")
+    if code is None:
+        return ModelError(f"the model server for {name} is gone; its last words: {why}", where)
+    what = f"the model server could not serve {name}: {why}"
+    return ModelError(what, f"is it a whole model that this server knows? {where}")
 
 
 async def _reader(pipe: IO[bytes]) -> asyncio.StreamReader:
@@ -291,12 +360,15 @@ async def _reader(pipe: IO[bytes]) -> asyncio.StreamReader:
     return reader
 
 
-async def _health(port: int) -> int:
-    """The HTTP status of /health, 0 when nobody answers. By hand: importing an HTTP client costs 60 ms."""
+async def status(port: int, path: str = "/health", key: str = "") -> int:
+    """The HTTP status of a path, 0 when nobody answers. By hand: importing an HTTP client costs 60 ms."""
+    sign = f"Authorization: Bearer {key}\r\n" if key else ""
     try:
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            writer.write(
+                f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{sign}Connection: close\r\n\r\n".encode()
+            )
             line = await reader.readline()
             writer.close()
             return int(line.split()[1])

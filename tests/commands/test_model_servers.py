@@ -1,0 +1,209 @@
+"""`pool models serve`, `stop` and `logs`, as processes: served in the foreground, joined, ended, read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolcli.commands import model_servers
+from poolcli.errors import UsageError
+from poolcli.models import llama_worker as files
+from poolcli.models import local, shared_server
+
+pytest.importorskip("xllamacpp")
+
+#: The command as the command line calls it; errors as it prints them.
+RUN = """
+import json, sys
+from poolcli.commands import model_servers
+from poolcli.errors import PoolError
+try:
+    sys.exit(getattr(model_servers, sys.argv[1])(*json.loads(sys.argv[2]), **json.loads(sys.argv[3])))
+except PoolError as error:
+    sys.stderr.write(f"{error} | {error.hint}\\n")
+    sys.exit(int(error.exit_code))
+"""
+FLAGS = {"context": 1024, "threads": 1, "server": None}
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "POOL_STATE"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    file = tmp_path / "mine.gguf"
+    shutil.copy(local.demo_model(), file)
+    yield file
+    for running in shared_server.running():
+        shared_server.stop(running.folder)
+
+
+@pytest.fixture
+def run(tmp_path: Path, file: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    started = []
+
+    def start(name: str, *args: Any, **more: Any) -> subprocess.Popen[str]:
+        argv = [sys.executable, "-c", RUN, name, json.dumps(args), json.dumps(more)]
+        root = str(Path(local.__file__).parents[2])
+        process = subprocess.Popen(
+            argv,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": root},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def served(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None and process.stderr is not None
+    line = process.stdout.readline()
+    assert line, process.stderr.read()
+    return dict(json.loads(line))
+
+
+def test_serving_for_other_programs_until_interrupted(run: Callable[..., Any], file: Path) -> None:
+    process = run("serve", str(file), FLAGS, json=True)
+    facts = served(process)
+    assert facts["model"] == "mine" and facts["context"] == 1024 and facts["started"] is True
+    key = Path(facts["key_file"]).read_text().strip()
+    assert "key" not in facts
+    request = urllib.request.Request(
+        facts["base_url"] + "/chat/completions",
+        data=json.dumps({"messages": [{"role": "user", "content": "fix"}], "max_tokens": 4}).encode(),
+        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        assert json.load(reply)["choices"][0]["message"]["content"]
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0 and "stopped" in said
+    assert not files.started(facts["pid"]) and shared_server.running() == []
+
+
+def test_a_second_one_joins_and_leaves_it_to_the_first(run: Callable[..., Any], file: Path) -> None:
+    first = run("serve", str(file), FLAGS, json=True)
+    facts = served(first)
+    second = run("serve", str(file), {**FLAGS, "show_key": True}, port=1)
+    assert second.stdout is not None
+    lines = [second.stdout.readline() for _ in range(2)]
+    assert lines[0] == f"joined the server of mine at {facts['base_url']}\n"
+    assert Path(facts["key_file"]).read_text().strip() in lines[1]
+    second.terminate()
+    _, said = second.communicate(timeout=30)
+    assert "port 1 was not to be had" in said and "fit into" in said
+    assert files.started(facts["pid"])
+
+
+def test_interrupting_the_first_leaves_it_to_the_second(run: Callable[..., Any], file: Path) -> None:
+    first = run("serve", str(file), FLAGS, json=True)
+    facts = served(first)
+    served(run("serve", str(file), FLAGS, json=True))
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=30)
+    assert "other processes use it" in said and files.started(facts["pid"])
+
+
+def test_a_port_of_ones_own_choice(run: Callable[..., Any], file: Path) -> None:
+    port = files.free_port()
+    facts = served(run("serve", str(file), FLAGS, port=port, json=True))
+    assert facts["base_url"] == f"http://127.0.0.1:{port}/v1"
+
+
+def test_a_served_model_that_crashes_is_back_at_its_address(run: Callable[..., Any], file: Path) -> None:
+    process = run("serve", str(file), FLAGS, json=True)
+    facts = served(process)
+    os.kill(facts["pid"], signal.SIGKILL)
+    for _ in range(1000):
+        found = shared_server.running()
+        if found and found[0].state.pid != facts["pid"] and found[0].state.port:
+            break
+        time.sleep(0.02)
+    assert found[0].state.base_url == facts["base_url"]
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert "killed" in said and "starting it again" in said
+
+
+def test_stop_ends_what_is_served(run: Callable[..., Any], file: Path) -> None:
+    process = run("serve", str(file), FLAGS, json=True)
+    facts = served(process)
+    stopping = run("stop")
+    _, said = stopping.communicate(timeout=30)
+    assert stopping.returncode == 0 and "stopped the server of mine" in said
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0 and "the server was stopped" in said
+    assert not files.started(facts["pid"])
+
+
+def test_stop_without_a_server(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="no model server runs"):
+        model_servers.stop()
+    assert model_servers.stop(all=True) == 0
+    assert "no model server runs" in capsys.readouterr().err
+
+
+def test_several_servers_need_a_name(run: Callable[..., Any], file: Path) -> None:
+    served(run("serve", str(file), FLAGS, json=True))
+    other = served(run("serve", str(file), {**FLAGS, "context": 2048}, json=True))
+    with pytest.raises(UsageError, match="several model servers run") as caught:
+        model_servers.stop()
+    names = caught.value.hint.removeprefix("name one: ").split(", ")
+    assert len(names) == 2
+    with pytest.raises(UsageError, match="no model server called nothing"):
+        model_servers.stop("nothing")
+    (one,) = [r.folder.name for r in shared_server.running() if r.state.pid == other["pid"]]
+    assert model_servers.stop(one) == 0
+    assert not files.started(other["pid"]) and len(shared_server.running()) == 1
+    assert model_servers.stop(all=True) == 0 and shared_server.running() == []
+
+
+def test_logs_are_printed_clean_also_of_one_that_ended(
+    run: Callable[..., Any], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = served(run("serve", str(file), FLAGS, json=True))
+    following = run("logs", "mine", follow=True, lines=1)
+    assert following.stdout is not None and following.stdout.readline(), "it has begun to follow"
+    with Path(facts["log"]).open("a") as log:
+        log.write("an \x1b]0;evil\x07 escape\n")
+    assert "an  escape\n" in following.stdout
+    assert model_servers.stop() == 0
+    following.communicate(timeout=30)
+    assert following.returncode == 0, "nothing more can come"
+    capsys.readouterr()
+    assert model_servers.logs(lines=2) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 2 and "an  escape" in out
+    with pytest.raises(UsageError, match="no log of a server called nothing"):
+        model_servers.logs("nothing")
+
+
+@pytest.mark.parametrize(
+    ("reference", "word"),
+    [
+        ("none.gguf", "cannot be read"),
+        ("unknown-name", "is no model file"),
+        ("scripted:x.toml", "is served elsewhere"),
+    ],
+)
+def test_what_cannot_be_served(run: Callable[..., Any], reference: str, word: str) -> None:
+    process = run("serve", reference, FLAGS)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 2 and word in said
