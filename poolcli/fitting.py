@@ -26,6 +26,8 @@ RESERVE, RESERVE_MOST = 8, 8192
 SCALES = (0.25, 6.0)
 #: Windows come in these steps: what a server left of a conversation says that its window is the next one, in tokens.
 STEP = 1024
+#: When it has to be made shorter again after fewer replies than this, hardly anything in it can go any more.
+SELDOM = 3
 #: The smallest window that any work fits into: prompts and tools take 900 tokens, a small file and its tests 600.
 LEAST_WINDOW = 2048
 
@@ -61,7 +63,7 @@ class Room:
         #: What the server's answers said of its window; 0 for nothing. Only for this process: a person who starts
         #: the server with more and resumes gets more.
         self._learned = 0
-        self._told = False
+        self._told = self._tight = False
 
     @property
     def window(self) -> int:
@@ -152,6 +154,7 @@ class Room:
         )
         if made is None:
             return False
+        soon = self._soon()
         run.emit(
             "compacted",
             text=made.text,
@@ -163,7 +166,20 @@ class Room:
             window=window,
             why=why,
         )
+        if soon and not self._tight:
+            self._tight = True
+            what = "the task, the change and what fails take most of the model's context"
+            run.notice(f"{what}, so it is made shorter every few turns; {LARGER}", level="warning", code="tight")
         return True
+
+    def _soon(self) -> bool:
+        """Whether the conversation was made shorter only a few replies ago."""
+        replies = 0
+        for event in reversed(self._run.events):
+            replies += event.type == "model.replied"
+            if event.type == "compacted" or replies >= SELDOM:
+                return replies < SELDOM
+        return False
 
     def _changes(self) -> str:
         try:

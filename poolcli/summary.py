@@ -199,7 +199,7 @@ def _earlier(runs: Iterable[tuple[_Step, int]]) -> str:
     for step, times in runs:
         verbs[step.line.split()[1] if " " in step.line.strip() else "?"] += times
     kinds = ", ".join(f"{count} {verb}" for verb, count in verbs.most_common(4))
-    return f"- … {verbs.total()} earlier ones ({kinds})"
+    return f"- … {verbs.total()} earlier: {kinds}"
 
 
 #: What could begin or end a section within quoted text.

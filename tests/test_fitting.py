@@ -85,6 +85,7 @@ def test_what_is_known_to_be_too_long_is_never_sent(run: Run) -> None:
     assert max(server.asked) <= 7000  # an eighth stays for the reply
     assert len(server.asked) == 30
     assert all(c["why"] == "estimate" and c["after"] <= 4000 for c in compactions(run))
+    assert compactions(run)[0]["level"] == 1  # the mildest that is enough
     assert 3 <= len(compactions(run)) <= 15  # each makes room for more than one turn
 
 
@@ -241,3 +242,28 @@ def test_reasoning_that_a_template_leaves_out_is_no_cut(run: Run) -> None:
     run.emit("steered", text="The checks fail.", source="harness")
     asyncio.run(room.within(then))
     assert [e for e in run.events if e.type == "notice"] == []
+
+
+def test_a_context_that_is_nearly_full_of_what_must_stay_is_told_of_once(run: Run) -> None:
+    server = Server(run, window=8000, said=8000)
+    run.emit("steered", text="Do as I say. " * 1400, source="user")
+    work(room_for(server), server, [4000] * 12)
+    assert len(compactions(run)) >= 4 and max(server.asked) <= 8000
+    assert [e.data["code"] for e in run.events if e.type == "notice"] == ["tight"]
+
+
+def test_a_first_count_that_is_far_too_low_is_a_cut(run: Run) -> None:
+    server = Server(run)
+    run.emit("steered", text="word " * 20_000, source="harness")
+
+    async def cut() -> Message:
+        return server.reply({"prompt": 4050, "completion": 10})
+
+    with pytest.raises(ModelError, match="counts only 4,050 tokens"):
+        asyncio.run(room_for(server).within(cut))
+    small = Server(run, said=4096)  # then prompts and tools are short, and it is known
+
+    async def known() -> Message:
+        return small.reply({"prompt": 4050, "completion": 10})
+
+    asyncio.run(room_for(small).within(known))
