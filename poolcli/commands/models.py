@@ -54,7 +54,8 @@ def reachable(*, out: TextIO | None = None) -> int:
         sys.stderr.write(f"warning: {clean(notice, keep_newlines=False)}\n")
     for found in [*asyncio.run(look(settings)), *_files(settings)]:
         _show(found, out)
-    out.write("\nTake one: pool models use URL [MODEL], or pool models use NAME (* is in use)\n")
+    footer = "Take one: pool models use URL [MODEL], or pool models use NAME (* is in use)"
+    out.write("\n" + "\n".join(_wrapped(footer, "", "", out)) + "\n")
     return 0
 
 
@@ -126,8 +127,9 @@ async def _reach(endpoint: object, *, expected: bool) -> Reached | None:
 def _files(settings: Config) -> list[Reached]:
     """The models that pool would serve itself."""
     from poolcli import paths
-    from poolcli.models import library, local
+    from poolcli.models import library, local, shared_server
 
+    served = {running.state.name: running.state.base_url for running in shared_server.running()}
     try:
         reference = reference_of(settings.model, settings.base_url, settings.server)
     except PoolError:
@@ -138,10 +140,11 @@ def _files(settings: Config) -> list[Reached]:
         found.append(Reached("demo", title, used=isinstance(reference, Demo)))
     for entry in library.entries():
         used = isinstance(reference, LocalFile) and reference.path == entry.path
-        title = f"{entry.size / 1e9:.1f} GB, served by pool itself"
+        url = served.pop(entry.path.stem, "")
+        title = f"{entry.size / 1e9:.1f} GB, served by pool " + (f"at {url}" if url else "when it is needed")
         problem = "" if entry.whole else f"its file is not whole; pool models get {entry.name}"
         found.append(Reached(entry.name, title, problem=problem, used=used))
-    return found
+    return found + [Reached(name, f"served by pool at {url}") for name, url in served.items()]
 
 
 def _show(found: Reached, out: TextIO) -> None:
@@ -197,9 +200,13 @@ def use(what: str, model: str = "", *, key_stdin: bool = False, json: bool = Fal
         sys.stdout.write(json_codec.dumps(msgspec.to_builtins(profile), ensure_ascii=False, indent=2) + "\n")
     else:
         show(profile, sys.stdout)
-    for line in written:
-        sys.stderr.write(clean(line, keep_newlines=False) + "\n")
+    _tell(written)
     return 0
+
+
+def _tell(rows: Sequence[str]) -> None:
+    for row in rows:
+        sys.stderr.write("\n".join(_wrapped(row, "", "  ", sys.stderr)) + "\n")
 
 
 def _like_an_address(what: str) -> bool:
@@ -227,8 +234,7 @@ def _use_local(what: str) -> int:
             f"`{what}` is no URL, no .gguf file and no model that is here",
             "`pool models` shows what is within reach; `pool models get` fetches one",
         )
-    for line in user_file.use_model(model):
-        sys.stderr.write(clean(line, keep_newlines=False) + "\n")
+    _tell(user_file.use_model(model))
     return 0
 
 
@@ -263,6 +269,8 @@ async def _measure(url: str, model: str, key: str) -> Profile:
     except PoolError as error:
         if "doctor" in error.hint:
             error.hint = "is the server running, and the URL right?"
+        elif "wants a key" in error.hint:
+            error.hint += ", or give it with --key-stdin, which stores it"
         raise
     finally:
         await connection.aclose()
@@ -327,8 +335,8 @@ def show(profile: Profile, out: TextIO) -> None:
     for line in found:
         rows = _wrapped(line.text, f"{line.name:<{width}}", " " * width, out)
         out.write("\n".join(rows) + "\n")
-    advice = [line.advice for line in found if line.advice]
-    if advice:
+    better = [line for line in found if line.advice]
+    if better:
         out.write("\nWhat could be better:\n")
-    for text in advice:
-        out.write("\n".join(_wrapped(text, "- ", "  ", out)) + "\n")
+    for line in better:
+        out.write("\n".join(_wrapped(line.advice, f"- {line.name}: ", "  ", out)) + "\n")

@@ -63,9 +63,7 @@ def _context(profile: Profile) -> Line:
         text += f" of the {number(profile.largest)} that the model was made for"
     if profile.slots > 1:
         text += f", in each of {profile.slots} slots"
-    return Line(
-        "context", text, f"{number(window)} tokens of context: {larger}" if window < SMALL_WINDOW else ""
-    )
+    return Line("context", text, f"small for real work: {larger}" if window < SMALL_WINDOW else "")
 
 
 def _calls(profile: Profile) -> Line:

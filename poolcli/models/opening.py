@@ -272,12 +272,16 @@ def _opened(plain: Endpoint, known: Known, config: Config, tools: Tools, rung: s
 
 async def _unknown(plain: Endpoint, config: Config, tools: Tools, rung: str) -> Model:
     """A model at a server that says nothing of itself yet: it still loads."""
-    from poolcli.models.discovery import Server
+    from poolcli.models import profiles
+    from poolcli.models.discovery import server_named
     from poolcli.models.profile import Profile
 
-    endpoint = replace(plain, extra_body=request_fields(config, plain.model, Server("")))
-    schemas = tools(ModelInfo(plain.model, plain.url, plain.window))
-    opened = Opened(endpoint, schemas, Profile(plain.url, plain.model), rung=rung)
+    stored = profiles.load(plain.url, plain.model) if plain.model else None
+    profile = stored or Profile(plain.url, plain.model)
+    fields = request_fields(config, plain.model, server_named(profile.server))
+    schemas = tools(ModelInfo(plain.model, plain.url, plain.window or profile.window))
+    endpoint = replace(plain, extra_body=fields, progress=profile.progress)
+    opened = Opened(endpoint, schemas, profile, rung=rung)
     try:
         await opened.probe()
     except BaseException:
@@ -327,7 +331,7 @@ class Opened:
         async with aclosing(self._model.stream(messages, max_tokens=max_tokens)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Reply) and (speeds := piece.extra.get("speeds")):
-                    self._speeds = (speeds["prefill"], speeds["decode"])
+                    self._speeds = (round(speeds["prefill"], 1), round(speeds["decode"], 1))
                 yield piece
 
     async def probe(self) -> ModelInfo:

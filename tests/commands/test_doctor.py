@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from poolcli.commands import doctor
+from tests.models.known_servers import MODEL, serving
 
 
 class Report:
@@ -147,12 +148,39 @@ def test_wrong_key(repo: Path, server: Callable[..., str], monkeypatch: pytest.M
 def test_small_unknown_and_unlisted(repo: Path, server: Callable[..., str]) -> None:
     small = examine(base_url=server(["m"], 4096))
     assert small.status["context"] == "warn"
-    assert "fix: 4,096 tokens of context: start the server with -c 32768" in small.said["context"]
+    assert (
+        "4,096 tokens" in small.said["context"] and "start the server with -c 32768" in small.said["context"]
+    )
     unknown = examine(base_url=server(["m"]))
     assert unknown.status["context"] == "warn" and "does not say" in unknown.said["context"]
     unlisted = examine(base_url=server(["m"], 32768), model="n")
     assert unlisted.status["model"] == "warn" and "it lists: m" in unlisted.said["model"]
     assert small.code == unknown.code == unlisted.code == 0
+
+
+def test_the_stored_profile_is_shown_and_measured_again_on_request(repo: Path) -> None:
+    with serving(streamed=False, window=40960) as known:
+        fresh = examine(base_url=known.url, model=MODEL)
+        assert "--probe" in fresh.said["profile"] and "tool calls" not in fresh.said and known.chats == []
+        out = io.StringIO()
+        assert doctor.run({"base_url": known.url, "model": MODEL}, out=out, probe=True) == 0
+        measured, count = examine(base_url=known.url, model=MODEL), len(known.chats)
+        assert measured.status["tool calls"] == "warn" and "in whole replies" in measured.said["tool calls"]
+        assert "reads 1,200 tokens/s" in measured.said["speed"] and "profile" not in measured.said
+        assert count > 5 and "whole replies" in out.getvalue()
+        known.traits.version = "b9999"  # what was measured is about another server
+        again = examine(base_url=known.url, model=MODEL)
+        assert "b9999" in again.said["server"] and "tool calls" not in again.said
+        assert len(known.chats) == count and again.code == 0
+
+
+def test_a_fetched_model(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from poolcli.models import library
+
+    monkeypatch.setenv("POOL_MODELS", str(tmp_path / "models"))
+    (tmp_path / "x.gguf").write_bytes(b"GGUF\0\0\0\0")
+    library.register("tiny", tmp_path / "x.gguf")
+    assert "x.gguf" in examine(model="tiny").said["model"]
 
 
 def test_a_model_reference_that_names_nothing(repo: Path, tmp_path: Path) -> None:
