@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from poolcli.config import Config
-from poolcli.errors import ConfigError, UsageError
+from poolcli.errors import ConfigError, ModelError, UsageError
 from poolcli.messages import Message
 from poolcli.models.base import Model, ModelInfo, Notice, Piece, Reply
 from poolcli.models.reference import Demo, LocalFile, Reference, Remote, Scripted, parse
@@ -225,11 +225,24 @@ async def _known(connection: Connection, name: str) -> Known:
         # What was learnt about the other one may be wrong for this one.
         profile = probing.profile_of(facts, Profile(url, facts.model))
         if stored.probed:
-            profile = await probing.probe(connection, facts.model)
-            notices.append(f"the server changed {difference}; its profile was measured again")
+            profile, outcome = await _again(connection, profile)
+            notices.append(f"the server changed {difference}; {outcome}")
     if profile != stored:
         profiles.save(profile)
     return Known(facts, profile, True, tuple(notices))
+
+
+async def _again(connection: Connection, profile: Profile) -> tuple[Profile, str]:
+    """The profile measured anew, and what to say of that. Raises UnreachableError only."""
+    from poolcli.models import probing
+    from poolcli.models.faults import UnreachableError
+
+    try:
+        return await probing.probe(connection, profile.model), "its profile was measured again"
+    except UnreachableError:
+        raise
+    except ModelError as error:
+        return profile, f"its profile could not be measured again: {error}"
 
 
 def _opened(plain: Endpoint, known: Known, config: Config, tools: Tools, rung: str) -> Model:

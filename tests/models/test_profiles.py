@@ -177,6 +177,15 @@ def test_a_server_that_changed_is_measured_again() -> None:
         assert count > 5 and opened(server).notice == "" and len(server.chats) == count
 
 
+def test_a_measurement_that_fails_does_not_end_a_run() -> None:
+    with serving(dumb=["/v1/chat/completions"]) as server:
+        profiles.save(Profile(server.url, MODEL, "llama.cpp", "b1", rung="text", probed=1.0))
+        info = opened(server)
+        assert "could not be measured again" in info.notice and info.rung == "native"
+        kept = profiles.load(server.url, MODEL)
+        assert kept is not None and kept.version == "b6789" and kept.probed == 0.0
+
+
 def test_another_context_needs_no_new_measurement() -> None:
     with serving() as server:
         profiles.save(Profile(server.url, MODEL, "llama.cpp", "b6789", window=5, rung="whole", probed=1.0))
