@@ -99,8 +99,8 @@ def _thinner(
     events: Sequence[Event], messages: Sequence[Message], before: int, target: int, measure: Measure
 ) -> Plan | None:
     """Level 1: lines for the oldest results. The last exchange and the evidence stay."""
-    start = last_exchange(messages)
-    results = [part for part in _results(messages[:start]) if part.id != _proof(events, messages)]
+    proof = _proof(events, messages)
+    results = [part for part in _results(messages[: last_exchange(messages)]) if part.id != proof]
     dropped, _ = _drop(events, results, before - target, measure)
     if not dropped:
         return None
