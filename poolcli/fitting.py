@@ -169,7 +169,9 @@ class Room:
         if soon and not self._tight:
             self._tight = True
             what = "the task, the change and what fails take most of the model's context"
-            run.notice(f"{what}, so it is made shorter every few turns; {LARGER}", level="warning", code="tight")
+            run.notice(
+                f"{what}, so it is made shorter every few turns; {LARGER}", level="warning", code="tight"
+            )
         return True
 
     def _soon(self) -> bool:
