@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -61,6 +63,20 @@ def endless(first: bytes, again: bytes, pause: float = 0.0) -> Play:
     return play
 
 
+def reset(first: bytes) -> Play:
+    """Sends these bytes, then breaks the connection as a killed process does (RST)."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        await writer.drain()
+        await asyncio.sleep(0.02)  # a reset overtakes what is still in the buffers
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    return play
+
+
 def slowly(data: bytes) -> Play:
     """Sends every byte on its own."""
 
@@ -73,19 +89,32 @@ def slowly(data: bytes) -> Play:
     return play
 
 
+async def _perform(play: Play, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    if isinstance(play, bytes):
+        writer.write(play)
+        await writer.drain()
+    else:
+        await play(reader, writer)
+
+
 @dataclass
 class Misbehaving:
-    """What a server was sent so far: heads and bodies, in order."""
+    """What a server was sent so far: heads and bodies, in order; `asked` are paths that `facts` answered."""
 
     base_url: str = ""
     heads: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     gone: int = 0
 
 
 @asynccontextmanager
-async def misbehaving(*plays: Play) -> AsyncIterator[Misbehaving]:
-    """Plays one after another, one per connection; the last one again and again."""
+async def misbehaving(*plays: Play, facts: Mapping[str, Play] | None = None) -> AsyncIterator[Misbehaving]:
+    """Plays one after another, one per connection; the last one again and again.
+
+    With `facts` (plays by path), all but requests for replies are answered from there (404 where it has none), and
+    are counted apart from these.
+    """
     seen = Misbehaving()
     left = list(plays)
     tasks: set[asyncio.Task[None]] = set()
@@ -99,14 +128,16 @@ async def misbehaving(*plays: Play) -> AsyncIterator[Misbehaving]:
             sizes = [
                 line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length")
             ]
+            body = await reader.readexactly(int(sizes[0])) if sizes else b""
+            path = head.split(" ", 2)[1]
+            if facts is not None and not path.endswith("/chat/completions"):
+                seen.asked.append(path)
+                await _perform(facts.get(path, answer(404, b"")), reader, writer)
+                return
             seen.heads.append(head)
-            seen.bodies.append(await reader.readexactly(int(sizes[0])) if sizes else b"")
+            seen.bodies.append(body)
             play = left.pop(0) if len(left) > 1 else left[0]
-            if isinstance(play, bytes):
-                writer.write(play)
-                await writer.drain()
-            else:
-                await play(reader, writer)
+            await _perform(play, reader, writer)
         except (OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
             pass
         finally:

@@ -448,7 +448,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
 @pytest.mark.parametrize(
     ("play", "limits", "words"),
     [
-        (silence(b""), QUICK, "has not answered within 0.3 s"),
+        (silence(b""), QUICK, "sent nothing for 0.3 s"),
         (silence(SSE), QUICK, "sent nothing for 0.3 s"),
         (silence(BEGUN), replace(QUICK, first=60), "sent nothing for 0.3 s"),
         (
@@ -497,7 +497,7 @@ def test_what_never_ends(play: Play, words: str) -> None:
 
 def test_a_reply_of_small_events_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai, "MAX_REPLY", 1_000_000)
-    error, _ = fault_of(endless(SSE, event({"content": "x" * 50_000})), limits=Limits())
+    error, _ = fault_of(endless(SSE, event({}, padding="x" * 50_000)), limits=Limits())
     assert "larger than 1 MB" in str(error)
 
 
