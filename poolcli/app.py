@@ -19,8 +19,10 @@ from poolcli.fitting import LARGER, LEAST_WINDOW, Room, too_small
 from poolcli.gate import Gate
 from poolcli.git import Repository
 from poolcli.judge import Judge
-from poolcli.loop import EMPTY, Parts
+from poolcli.lapses import lapse, last_reply
+from poolcli.loop import Parts
 from poolcli.models.base import Model, ModelInfo
+from poolcli.models.dialects.base import lowest
 from poolcli.repomap.first_message import first_message
 from poolcli.repomap.overview import instructions, overview
 from poolcli.run import Budget, Run, View
@@ -175,7 +177,7 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -
             sandbox=sandbox.default(),
         )
         names = [schema["function"]["name"] for schema in first.data["tools"]]
-        model = await open_model(config, first.data["tools"], run_dir)
+        model = await open_model(config, first.data["tools"], run_dir, rung=_recorded_rung(events))
         tools = registry.load(names, window=model.info.window)
         run = Run(run_dir.name, run_dir, trace, _budget(config))
         run.replay(events)
@@ -206,6 +208,12 @@ def _recorded_checks(first: Event, config: Config) -> Checks | None:
     return Checks(**recorded) if recorded["command"] else None
 
 
+def _recorded_rung(events: Sequence[Event]) -> str:
+    """The lowest rung of the ladder that the run began or went on at."""
+    known = [e.data["model"] for e in events if e.type in ("run.started", "run.resumed")]
+    return lowest(*(model.get("rung", "native") for model in known))
+
+
 def _recorded_baseline(events: Sequence[Event]) -> Report | None:
     for event in events:
         if event.type == "checks.done" and event.data["phase"] == "baseline":
@@ -228,8 +236,8 @@ async def go_on(session: Session, message: str | None) -> None:
         )
     if message:
         run.emit("turn.started", text=message)
-    elif messages[-1].role == "assistant" and not messages[-1].text.strip():
-        run.emit("steered", text=EMPTY, source="harness")
+    elif messages[-1].role == "assistant" and (wrong := lapse(last_reply(run.events))):
+        run.emit("steered", text=wrong.told, source="harness")
     elif messages[-1].role == "assistant" and _had_ended(run):
         report = await session.judge.judge("round")
         if report is not None and report.status != "passed":
@@ -263,12 +271,19 @@ Schemas = Sequence[Mapping[str, Any]]
 
 
 async def open_model(
-    config: Config, schemas: Schemas | Callable[[ModelInfo], Schemas], run_dir: Path
+    config: Config,
+    schemas: Schemas | Callable[[ModelInfo], Schemas],
+    run_dir: Path,
+    *,
+    rung: str = "native",
 ) -> Model:
-    """The model that the configuration names, ready to answer. Raises ModelError or UsageError."""
+    """The model that the configuration names, ready to answer. Raises ModelError or UsageError.
+
+    `rung` is the best way of making calls that is still tried: that of a run which goes on.
+    """
     from poolcli.models.opening import open_reference
 
-    return await open_reference(config, schemas, log=run_dir / "server.log")
+    return await open_reference(config, schemas, log=run_dir / "server.log", rung=rung)
 
 
 def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | None:
@@ -364,7 +379,8 @@ def _started(
 
 
 def _model_data(model: Model) -> dict[str, Any]:
-    return {"name": model.info.name, "url": model.info.url, "window": model.info.window}
+    info = model.info
+    return {"name": info.name, "url": info.url, "window": info.window, "rung": info.rung}
 
 
 def _budget(config: Config) -> Budget:

@@ -49,8 +49,9 @@ CATALOGUE: dict[str, EventType] = {
             "head": "the user's HEAD commit",
             "dirty": "number of changed or untracked files carried over",
             "worktree": "where the work happens (absolute path)",
-            "model": "{name, url, window, reference, base_url}: window in tokens, 0 when the server does not say; "
-            "the last two as configured",
+            "model": "{name, url, window, rung, reference, base_url}: window in tokens, 0 when the server does not "
+            "say; rung is how calls are made at first: native (also where it is missing), whole, schema, text, "
+            "shell; the last two as configured",
             "system": "the system prompt, whole",
             "tools": "the tools offered, as function schemas, in order",
             "hashes": "{prompts, contracts}: SHA-256 prefixes",
@@ -72,14 +73,18 @@ CATALOGUE: dict[str, EventType] = {
         {"text": "the message, as the model reads it", "source": "user | harness"},
     ),
     "delta": EventType("A piece of the reply.", {"kind": "text | think", "text": "the piece"}, live=True),
+    "progress": EventType(
+        "What the server does before its reply begins.", {"text": "a few words for people"}, live=True
+    ),
     "model.replied": EventType(
         "A whole reply of the model.",
         {
             "message": "{role, parts: [{type: text | think | call, …}]}",
-            "finish": "the server's finish_reason",
+            "finish": "the server's finish_reason, or repetition: pool stopped a reply that repeated itself",
             "usage": "{prompt, completion, cached, estimated}: tokens; cached is part of prompt, null if not said; "
             "estimated is true when the server reported nothing",
-            "timings": "{first, total}: seconds to the first piece and to the end",
+            "timings": "{first, total, prefill, decode}: seconds to the first piece and to the end; tokens per "
+            "second of reading prompts and of writing, as far as measured, else null (null)",
             "turn": "number of this request to the model, from 1",
         },
     ),

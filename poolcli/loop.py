@@ -11,15 +11,13 @@ from poolcli.errors import BudgetError
 from poolcli.fitting import Room
 from poolcli.gate import Gate, Repeating
 from poolcli.judge import Judge
-from poolcli.messages import Message
+from poolcli.lapses import Lapses, lapse, last_reply
 from poolcli.models.base import Model
 from poolcli.run import Run
 from poolcli.verdict.evidence import Report
 
-#: How many empty replies (no text, no call) or replies without a call after red checks end the run.
+#: How many replies without a call after red checks end the run.
 PATIENCE = 2
-
-EMPTY = "Your last reply held neither text nor a tool call. Make a tool call, or say what you did if the work is done."
 
 
 class Outcome(Struct, frozen=True):
@@ -95,28 +93,27 @@ async def _rounds(parts: Parts) -> Outcome:
 
 async def _until_done(parts: Parts) -> int:
     """Ask and run calls until a reply holds none; returns how many calls were run."""
-    run, count, empty = parts.run, 0, 0
-    if said_done(run.projection.messages):
+    run, count, lapses = parts.run, 0, Lapses()
+    if said_done(run):
         return 1  # a resumed run that was killed between the model's last word and the checks
     while True:
         run.check_budget()
         message = await parts.room.within(
             lambda: ask(run, parts.model, max_reply=parts.max_reply, check=parts.room.check)
         )
+        wrong = lapse(last_reply(run.events))
         if message.calls:
-            await parts.gate.calls(message.calls)
+            await parts.gate.calls(message.calls, torn=wrong.torn if wrong else "")
             count += len(message.calls)
-            empty = 0
-        elif message.text.strip():
+        elif wrong is None:
             return count
-        else:
-            empty += 1
-            if empty > PATIENCE:
-                raise Repeating("the model sent only empty replies")
-            run.emit("steered", text=EMPTY, source="harness")
+        if lapses.count(wrong) and wrong is not None:
+            raise Repeating(wrong.why)
+        if wrong is not None and not any(call.args is None for call in message.calls):
+            run.emit("steered", text=wrong.told, source="harness")
 
 
-def said_done(messages: list[Message]) -> bool:
-    """Whether the last word is the model's own, without a call."""
-    last = messages[-1]
-    return last.role == "assistant" and not last.calls and bool(last.text.strip())
+def said_done(run: Run) -> bool:
+    """Whether the last word is the model's own, whole and without a call."""
+    last = run.projection.messages[-1]
+    return last.role == "assistant" and not last.calls and lapse(last_reply(run.events)) is None

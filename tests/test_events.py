@@ -61,7 +61,7 @@ def test_missing_fields_have_defaults():
 
 
 def test_live_types_are_those_marked_so():
-    assert {"delta", "tool.output"} == LIVE
+    assert {"delta", "progress", "tool.output"} == LIVE
 
 
 def test_the_page_is_current():

@@ -18,6 +18,8 @@ class ModelInfo(Struct, frozen=True):
     window: int = 0
     #: One line for people, such as what the demonstration model can and cannot do; '' for none.
     notice: str = ""
+    #: How calls are made: the rung of the ladder (`dialects.base.RUNGS`).
+    rung: str = "native"
 
 
 class Usage(Struct, frozen=True):
@@ -29,9 +31,9 @@ class Usage(Struct, frozen=True):
 
 
 class Piece(Struct, frozen=True):
-    """A piece of the reply as it arrives."""
+    """A piece of the reply as it arrives; of kind "progress" what the server does before it, in words for people."""
 
-    kind: Literal["text", "think"]
+    kind: Literal["text", "think", "progress"]
     text: str
 
 
@@ -52,7 +54,8 @@ class Reply(Struct, frozen=True):
     #: Seconds from sending to the first piece, and to the end.
     first: float
     total: float
-    #: What the server said beyond the dialect (llama.cpp's `timings`), kept for measuring.
+    #: What the server said beyond the dialect (llama.cpp's `timings`) and what was measured: `speeds`, {prefill,
+    #: decode} in tokens per second so far, and `written`, the characters of a reply that was stopped.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -25,6 +25,10 @@ class Limits(Struct, frozen=True):
     total: float = 3600.0
 
 
+#: The limits that nobody chose.
+USUAL = Limits()
+
+
 class Speeds(Struct, frozen=True):
     """Tokens per second of reading a prompt and of writing a reply; 0.0 while not known."""
 
@@ -72,7 +76,7 @@ class Deadline:
     def __init__(self, limits: Limits) -> None:
         self._total = limits.total
         # Somebody's own choice is kept to the second; the usual one counts from the end of the prefill.
-        self._stretches = limits.total == Limits().total
+        self._stretches = limits.total == USUAL.total
         self._start = time.monotonic()
         self.end = self._start + self._total
 
@@ -87,13 +91,13 @@ class Pace:
 
     def __init__(self, limits: Limits, speeds: Speeds | None = None) -> None:
         """`speeds` are those known from an earlier run."""
-        self._limits, self._usual = limits, Limits()
+        self._limits = limits
         self.speeds = speeds or Speeds()
 
     def first(self, size: int) -> Silence:
         """Until a reply to a request of `size` bytes begins, counted anew with every sign of life."""
         limits = self._limits
-        if limits.first != self._usual.first:
+        if limits.first != USUAL.first:
             return Silence(limits.first, limits.first, limits.first)
         prompt = size / TOKEN_BYTES
         needed = QUEUE + MARGIN * prompt / self.speeds.prefill if self.speeds.prefill else 0.0
@@ -103,7 +107,7 @@ class Pace:
     def idle(self) -> Silence:
         """Between two pieces of a reply."""
         limits, decode = self._limits, self.speeds.decode
-        if limits.idle != self._usual.idle:
+        if limits.idle != USUAL.idle:
             return Silence(limits.idle, limits.idle, limits.idle)
         token = 1 / decode if decode else 0.0
         end = max(limits.idle, SILENT_TOKENS * token)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from msgspec import Struct, field
 
 from poolcli.errors import ModelError
 from poolcli.messages import Call, Message, Part, Text, Think
+from poolcli.models.arguments import mend, parse_arguments
 from poolcli.models.base import Piece, Usage
 from poolcli.models.dialects.native import REASONING
+from poolcli.models.repetition import Watch, shorten
 
 #: Calls in one reply; a model that wants more is stuck in a loop.
 MAX_CALLS = 64
@@ -54,7 +56,9 @@ class _Building(Struct):
 class Assembler:
     """Takes a reply's chunks. `finish` is '' until the server has said why it stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, schemas: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """`schemas` are the tools' function schemas by name: broken arguments are mended by them."""
+        self._schemas = schemas or {}
         self.finish = ""
         self.usage: Mapping[str, Any] = {}
         self.timings: Mapping[str, Any] = {}
@@ -62,6 +66,23 @@ class Assembler:
         self._think: list[str] = []
         self._field = ""
         self._calls: list[_Building] = []
+        self._watch = Watch()
+
+    @property
+    def cut(self) -> bool:
+        """Whether the reply ends where the model did not mean it to: what its last call says is not whole."""
+        return bool(self.repeating) or self.finish == "length"
+
+    @property
+    def repeating(self) -> str:
+        """The kind of what repeats itself without end: text, think, call; '' for none."""
+        return self._watch.found
+
+    @property
+    def written(self) -> int:
+        """Characters of all that has come."""
+        texts = (self._text, self._think, *(call.written for call in self._calls))
+        return sum(len(piece) for text in texts for piece in text)
 
     @property
     def begun(self) -> bool:
@@ -90,10 +111,12 @@ class Assembler:
             if isinstance(think := delta.get(name), str) and think:
                 self._field = self._field or name
                 self._think.append(think)
+                self._watch.feed("think", think)
                 yield Piece("think", think)
                 break
         if text := _plain(delta.get("content")):
             self._text.append(text)
+            self._watch.feed("text", text)
             yield Piece("text", text)
         calls = delta.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
@@ -112,6 +135,7 @@ class Assembler:
             _word(function.get("name")),
             [written] if written else [],
         )
+        self._watch.feed("call", written or "")
         known = self._known(new)
         if known is None or known.ends_before(new):
             if len(self._calls) >= MAX_CALLS:
@@ -132,9 +156,9 @@ class Assembler:
         """The reply as far as it has come. Calls get ids that are not in `used`, the same ones every time."""
         parts: list[Part] = []
         if self._think:
-            parts.append(Think("".join(self._think), {"field": self._field}))
+            parts.append(Think(self._whole("think", self._think), {"field": self._field}))
         if self._text:
-            parts.append(Text("".join(self._text)))
+            parts.append(Text(self._whole("text", self._text)))
         taken = set(used)
         for building in self._calls:
             raw = building.raw
@@ -142,9 +166,29 @@ class Assembler:
                 continue
             id = building.id if building.id and building.id not in taken else _fresh(taken)
             taken.add(id)
-            args = parse_arguments(raw)
+            args = self._arguments(building)
             parts.append(Call(id, building.name, args, raw if args is None else ""))
         return Message("assistant", tuple(parts))
+
+    def _arguments(self, call: _Building) -> dict[str, Any] | None:
+        if self._is_torn(call):
+            return None
+        args = parse_arguments(call.raw)
+        if args is None:
+            # A server that never says why it stopped may have stopped in the middle of the call.
+            args = mend(call.raw, self._schemas.get(call.name), cut=not self.finish)
+        return args
+
+    def _whole(self, kind: str, pieces: list[str]) -> str:
+        text = "".join(pieces)
+        return shorten(text) if kind == self.repeating else text
+
+    def _is_torn(self, call: _Building) -> bool:
+        """Whether the call was being written when the reply was cut. It must not run, whatever could be made of it."""
+        if not self.cut or call is not self._calls[-1]:
+            return False
+        # Only what is an object by itself, unmended, was written to its end.
+        return not (call.raw.rstrip().endswith("}") and isinstance(_loaded(call.raw), dict))
 
     def tokens(self) -> Usage:
         """The tokens, as the server counts them; llama.cpp's timings where it leaves usage out."""
@@ -162,24 +206,11 @@ class Assembler:
         return Usage(prompt, completion, cached)
 
 
-def parse_arguments(raw: str) -> dict[str, Any] | None:
-    """A call's arguments; None when they are not a JSON object that can be sent back."""
-    if not raw.strip():
-        return {}  # how many servers write "no arguments"
+def _loaded(raw: str) -> object:
     try:
-        value = json.loads(raw, parse_constant=_refuse)
-        if isinstance(value, str):
-            value = json.loads(value, parse_constant=_refuse)  # some servers encode twice
-        if value is None:
-            return {}
-        json.dumps(value, allow_nan=False)  # 1e999 reads as infinity
+        return json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
 
 
 def _fresh(taken: set[str]) -> str:

@@ -44,6 +44,9 @@ class Status(Struct):
         match event.type:
             case "delta":
                 self._delta(str(data.get("kind", "")), str(data.get("text", "")))
+            case "progress":
+                if (doing := line(data.get("text", ""))) != self.doing:
+                    self._now(doing)
             case "tool.output":
                 if (id := str(data.get("id"))) in self.running:
                     what, end = self.running[id]
