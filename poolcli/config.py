@@ -122,12 +122,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "first_deadline", "seconds", 600.0, "",
-        "Seconds to wait for the first piece of a reply: a long prompt on a slow machine takes minutes.",
+        "Seconds to wait for the first piece of a reply. Unless set, more for a long prompt on a slow server.",
         minimum=1, endpoint=True,
     ),
     Option(
         "idle_deadline", "seconds", 120.0, "",
-        "Seconds between two pieces of a reply.", minimum=1, endpoint=True,
+        "Seconds between two pieces of a reply. Unless set, more on a slow server.", minimum=1, endpoint=True,
     ),
     Option(
         "reply_deadline", "seconds", 3600.0, "",

@@ -104,6 +104,8 @@ class OpenAIModel:
         except RefusedArgumentsError as error:
             raise self._emptying(error, messages) from error
         total = time.monotonic() - start
+        if assembler.repeating:
+            yield Notice("the model repeated itself without end; the reply was stopped", "repetition")
         yield self._reply(assembler, first or total, total)
 
     def _reply(self, assembler: Assembler, first: float, total: float) -> Reply:

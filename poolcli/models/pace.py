@@ -92,7 +92,8 @@ class Pace:
     def __init__(self, limits: Limits, speeds: Speeds | None = None) -> None:
         """`speeds` are those known from an earlier run."""
         self._limits = limits
-        self.speeds = speeds or Speeds()
+        known = speeds or Speeds()
+        self.speeds = Speeds(_number(known.prefill), _number(known.decode))
 
     def first(self, size: int) -> Silence:
         """Until a reply to a request of `size` bytes begins, counted anew with every sign of life."""

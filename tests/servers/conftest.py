@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -51,9 +51,11 @@ class Done:
 def do(pool: Pool) -> Iterator[Callable[..., Done]]:  # noqa: F811
     """Runs the real command against a server that plays these."""
 
-    def run(*plays: Play, args: tuple[str, ...] = (), **env: str) -> Done:
+    def run(
+        *plays: Play, args: tuple[str, ...] = (), facts: Mapping[str, Play] | None = None, **env: str
+    ) -> Done:
         pool.env.update(env)
-        with serving(*plays) as server:
+        with serving(*plays, facts=facts) as server:
             done = pool("do", "fix add", "--base-url", server.base_url, "--model", "m", *args, timeout=120)
         assert "Traceback" not in done.stderr
         return Done(pool, server, done.returncode, done.stdout + done.stderr)

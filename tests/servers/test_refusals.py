@@ -98,6 +98,10 @@ FAULTS: dict[str, tuple[Play, type[ModelError], str, bool]] = {
         error(500, 'JSON schema conversion failed:\nUnrecognized schema: {"type":"date"}'),
         ConstraintUnsupportedError, "Unrecognized schema", False,
     ),
+    "llama.cpp: schema, newer": (
+        error(500, "JSON schema error at #: unrecognized type date"),
+        ConstraintUnsupportedError, "unrecognized type", False,
+    ),
     "vLLM: schema": (
         error(400, "The provided JSON schema contains features not supported by xgrammar."),
         ConstraintUnsupportedError, "not supported by xgrammar", False,

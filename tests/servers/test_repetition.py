@@ -29,6 +29,7 @@ def repeating(unit: str, field: str = "content", size: int = 12) -> Play:
 def test_text_without_end_is_stopped_and_kept_short(tmp_path: Path, unit: str) -> None:
     asked = ask(tmp_path, repeating(unit))
     assert asked.reply.data["finish"] == "repetition"
+    assert len(asked.notices("repetition")) == 1
     assert asked.message is not None
     (text,) = asked.message.parts
     assert isinstance(text, Text) and text.text.startswith("I begin. ")
