@@ -105,7 +105,8 @@ MEANINGS: tuple[tuple[str, type[ModelError], str], ...] = (
     ),
     (  # llama.cpp; vLLM with xgrammar, outlines or guidance; Ollama; LM Studio; SGLang
         r"pars\w* grammar|grammar (error|constraint|backend)|(invalid|unsupported) grammar"
-        r"|json[ _]schema (conversion|error|and grammar)|(response_format|json_schema|grammar|structured outputs?)['\"`.\w]*"
+        r"|json[ _]schema (conversion|error|and grammar)"
+        r"|(response_format|json_schema|grammar|structured outputs?)['\"`.\w]*"
         r" (must be|is not|are not|not) (supported|'?json|'?text)|features not supported by|unsupported json schema"
         r"|invalid (json )?schema|unrecognized schema|guided_(json|grammar|decoding)|\"json_schema\" or \"grammar\"",
         ConstraintUnsupportedError,
