@@ -143,10 +143,10 @@ class Shared:
 
     def leave(self) -> None:
         """Remove our files, when nobody else needs them. Needs no lock: only what is ours goes."""
-        lock = self._lock if self._lock is not None else try_lock(self._folder / LOCK)
-        if lock is None:
-            return  # somebody is joining; they will see that we are gone and clean up
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            lock = self._lock if self._lock is not None else try_lock(self._folder / LOCK)
+            if lock is None:
+                return  # somebody is joining; they will see that we are gone and clean up
             if json.loads((self._folder / STATE).read_bytes())["pid"] == os.getpid():
                 clear(self._folder)
 
@@ -178,7 +178,8 @@ def clear(folder: Path) -> None:
 def try_lock(path: Path) -> int | None:
     """A file descriptor that holds the lock of this file, None when another has it.
 
-    The file may be removed by the one who held it last: a lock on a removed file is none.
+    The file may be removed by the one who held it last: a lock on a removed file is none. Raises OSError where
+    files cannot be locked at all.
     """
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -188,8 +189,11 @@ def try_lock(path: Path) -> int | None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(file), path.stat()):
             return file
-    except OSError:
+    except (BlockingIOError, FileNotFoundError):
         pass
+    except OSError:
+        os.close(file)
+        raise
     os.close(file)
     return None
 
@@ -203,7 +207,7 @@ def in_use(folder: Path) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return True
+        return True  # also where files cannot be locked: rather a server too long than one too short
     finally:
         os.close(file)
     return False

@@ -138,11 +138,12 @@ class LocalModel:
         if not self.server.alive:
             self._restarts += 1
             await self.server.restart()
+            # It has read nothing yet: the whole conversation is computed anew.
+            yield Notice(f"the model server had ended; it runs again (process {self.server.pid})", "server")
         if self.server.waits and not self._waited:
             self._waited = True
             yield Notice(
-                "other conversations have all slots of the shared server: waiting for a free slot; "
-                "more are had with `slots`",
+                "other conversations have all slots of the shared server: waiting for a free slot",
                 "slots",
                 "info",
             )

@@ -278,7 +278,7 @@ class SharedServer:
             os.close(lock)  # a worker that was started holds it still
 
     async def _locked(self, end: float) -> int:
-        while (lock := files.try_lock(self.folder / files.LOCK)) is None:
+        while (lock := self._try_lock()) is None:
             if time.monotonic() > end:
                 raise ModelError(
                     f"another process has been starting the server for {self.name} for {LOADING:g} s",
@@ -287,6 +287,15 @@ class SharedServer:
             await asyncio.sleep(PAUSE)
             self.folder.mkdir(mode=0o700, exist_ok=True)  # somebody may have removed it
         return lock
+
+    def _try_lock(self) -> int | None:
+        try:
+            return files.try_lock(self.folder / files.LOCK)
+        except OSError as error:
+            raise ModelError(
+                f"files in {self.folder} cannot be locked: {error.strerror}",
+                "set POOL_STATE to a folder on a local disk",
+            ) from error
 
     def _take_lease(self) -> None:
         if self._lease is not None:
@@ -496,7 +505,9 @@ def _rotate(log: Path) -> None:
 
 def _tidy(folder: Path) -> None:
     """Remove what a dead server left, when nobody else needs it."""
-    lock = files.try_lock(folder / files.LOCK)
+    lock = None
+    with contextlib.suppress(OSError):
+        lock = files.try_lock(folder / files.LOCK)
     if lock is None:
         return
     try:
