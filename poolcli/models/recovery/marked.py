@@ -56,6 +56,9 @@ def _style(
     *,
     lines: bool = False,
 ) -> Style:
+    # A head counts with what a call goes on with, or where the text ends.
+    head = rf"(?:{call})\s*+(?:{key_open}|{call_end}|{outer}|\{{|</?+[^<>]*+\Z|\Z)"
+    half = rf"(?:{call_open})\s*+[^<>\s]*+\s*+\Z"
     return Style(
         format,
         re.compile(call),
@@ -63,9 +66,9 @@ def _style(
         re.compile(key),
         re.compile(f"(?P<open>{key_open})|{key_end}"),
         re.compile(rf"\s*+(?:{key_open}|{call_end}|{outer}|\Z)"),
-        re.compile(f"(?P<open>{call_open})|{key_open}|{key_end}|{call_end}"),
+        re.compile(f"(?P<open>{head}|{half})|{call_open}|{key_open}|{key_end}|{call_end}"),
         re.compile(outer),
-        re.compile(rf"(?:{call_open})[^<>\s]*+\Z"),
+        re.compile(half),
         lines,
     )
 
@@ -148,7 +151,7 @@ def call_at(text: str, at: int, tools: Tools, style: Style) -> Reading | None:
     while key := style.key.match(text, place):
         over = _argument(text, key.end(), style)
         if over is None:
-            return _torn(text, at, name, style, cut=True)
+            return _torn(text, at, name, style, cut=not style.call_end.search(text, key.end()))
         written = text[key.end() : over[0]]
         if style.lines:
             written = written.removeprefix("\n").removesuffix("\n")

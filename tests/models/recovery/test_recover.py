@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from poolcli.models.recovery import Found, recover
-from tests.models.recovery.samples import CODE, REASON, SAID, SAMPLES, WRITE, Sample, obj, qwen
+from tests.models.recovery.samples import CODE, REASON, SAID, SAMPLES, WRITE, Sample, invoke, obj, qwen
 from tests.models.recovery.tools import SCHEMAS
 
 each = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
@@ -215,6 +215,20 @@ def test_marks_that_do_not_add_up_make_a_call_unreadable(content: str) -> None:
     text = f"<tool_call>\n{qwen('write', {'path': 'a', 'content': content})}\n</tool_call>"
     found = calls(recover(text, SCHEMAS))
     assert found[0] == ("write", None) and all(args is None for _, args in found)
+
+
+def test_a_head_that_is_no_call_makes_the_call_before_it_unreadable() -> None:
+    content = '</parameter></tool_call><invoke name="write">'
+    text = f"<minimax:tool_call>\n{invoke('write', {'path': 'a', 'content': content})}\n</minimax:tool_call>"
+    assert calls(recover(text, SCHEMAS)) == (("write", None),)
+
+
+def test_whether_the_end_of_the_text_came_too_early() -> None:
+    whole = f"<tool_call>\n{qwen('write', {'path': 'a', 'content': '<parameter='})}\n</tool_call>"
+    assert not recover(whole, SCHEMAS).cut
+    assert recover(whole[:-40], SCHEMAS).cut
+    assert recover("I read it. <tool_call>", SCHEMAS) == Found("I read it. <tool_call>", (), "hermes", True)
+    assert not recover(CALL, SCHEMAS).cut
 
 
 def test_nothing_behind_a_call_that_cannot_be_read_is_called() -> None:
