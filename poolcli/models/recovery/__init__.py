@@ -35,7 +35,7 @@ from typing import Any
 from poolcli.models.recovery.base import Found, Reading, Tools, Written
 from poolcli.models.recovery.named import without_marks
 from poolcli.models.recovery.plain import blocks_at_end, whole_at
-from poolcli.models.recovery.scan import Hit, replies, scan
+from poolcli.models.recovery.scanning import Hit, replies, scan
 
 __all__ = ["Found", "Written", "recover"]
 

@@ -9,7 +9,7 @@ import re
 
 from poolcli.models.recovery import jsons, pythonic, quoting
 from poolcli.models.recovery.base import MAX_CALLS, Reading, Tools, Written, skip, tailed
-from poolcli.models.recovery.scan import scan
+from poolcli.models.recovery.scanning import scan
 
 #: Words beside a fence that may hold calls in JSON, in Python, and ones with marks of their own.
 JSON = frozenset(("", "json", "tool", "tool_call", "tool_calls", "tool_use", "function_call"))
