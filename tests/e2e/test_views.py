@@ -141,7 +141,8 @@ def test_a_disk_that_fills_ends_the_run_cleanly(pool: Pool) -> None:
     if mounted.returncode:
         pytest.skip("mount is not allowed here")
     try:
-        replies = tuple(reply("x" * 300_000, call("shell", command=f"echo {n}")) for n in range(12))
+        long = " ".join(map(str, range(50_000)))  # a text that repeats itself would be stopped
+        replies = tuple(reply(long, call("shell", command=f"echo {n}")) for n in range(12))
         path = pool.home / "long.toml"
         path.write_text("window = 100_000_000\n" + script(*replies, reply("Done.")))
         done = pool("do", "fix it", "--model", f"scripted:{path}")
