@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -44,7 +45,7 @@ def say(**facts):
 async def ask(model, messages, turns):
     replies, notices = [], []
     for _ in range(turns):
-        messages.append(user("The tests fail. Look again, please, and say what is wrong."))
+        messages.append(user(sys.argv[3] + " The tests fail. Look again, please, and say what is wrong."))
         for _ in range(5):
             try:
                 async for piece in model.stream(messages, max_tokens=6):
@@ -64,7 +65,8 @@ async def main():
     model = await local.open_local(file, [], log=Path("/dev/null"), ctx=1024, threads=1, **more)
     server = model.server
     say(pid=server.pid, slot=server.slot, starter=server.starter, url=server.base_url, notice=model.info.notice)
-    messages = [user(sys.argv[3])]
+    # Alike at the beginning, as all conversations of an agent are: left to itself, the server takes them for one.
+    messages = [user("Read the file, run the tests, edit one line, run the tests again. " * 8)]
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         if line.strip() == "0":
@@ -171,7 +173,7 @@ async def joined(file: Path, **more: Any) -> SharedServer:
 
 
 def test_two_processes_share_one_server_and_keep_their_caches(client: Callable[..., Client]) -> None:
-    one, two = client("the first conversation"), client("another one altogether")
+    one, two = client("This is about sorting."), client("Here is another one.")
     first, second = one.read(), two.read()
     assert first["pid"] == second["pid"] and first["url"] == second["url"]
     assert first["slot"] != second["slot"]
@@ -284,6 +286,27 @@ def test_who_comes_while_it_ends_gets_a_server_all_the_same(model_file: Path) ->
             await asyncio.sleep(pause)
 
     asyncio.run(use())
+
+
+def test_a_server_that_ends_lets_nobody_in_any_more(tmp_path: Path) -> None:
+    lock = files.try_lock(tmp_path / files.LOCK)
+    assert lock is not None
+    server = files.Shared({"folder": str(tmp_path), "lock": lock, "idle": 1, "state": {"key": "k"}})
+    server.begin()
+    assert files.try_lock(tmp_path / files.LOCK) is None, "nobody else starts one meanwhile"
+    server.listens(1)
+    lease = os.open(tmp_path / files.LEASES, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lease, fcntl.LOCK_SH)
+    assert not server._closed(), "somebody is in"
+    other = files.try_lock(tmp_path / files.LOCK)
+    assert other is not None, "and others may come"
+    assert not server._closed(), "somebody is coming"
+    os.close(other)
+    os.close(lease)
+    assert server._closed()
+    assert files.try_lock(tmp_path / files.LOCK) is None, "whoever comes now waits for its end"
+    server.leave()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_files_and_the_key_are_the_users_alone(model_file: Path) -> None:
