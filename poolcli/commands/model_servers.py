@@ -16,7 +16,8 @@ from poolcli import config
 from poolcli.errors import Exit, ModelError, RepositoryError, UsageError
 from poolcli.models import llama_worker as files
 from poolcli.models import shared_server
-from poolcli.models.reference import Demo, LocalFile, parse
+from poolcli.models.llama_server import Order
+from poolcli.models.reference import Demo, LocalFile
 from poolcli.models.shared_server import Running, SharedServer
 from poolcli.sanitize import clean
 
@@ -27,38 +28,63 @@ RESTARTS = 3
 #: Bytes of a log's end in which its last lines are looked for.
 TAIL = 2_000_000
 #: What `serve` takes beside the settings of config.py.
-EXTRAS = ("slots", "kv_type", "gpu_layers", "lora", "idle", "force", "show_key")
+EXTRAS = ("idle", "force", "show_key")
 
 
 def serve(reference: str, flags: Mapping[str, Any], *, port: int = 0, json: bool = False) -> int:
     """Serve a model until interrupted, or join the server that does; returns the exit code.
 
     `reference` is as for `--model`, or a fetched model; '' is the configured one. `flags` are settings by name
-    (`context`, `threads`, `server`) and EXTRAS: `slots`, `kv_type`, `gpu_layers`, `lora` ((path, scale) pairs),
-    `idle` (seconds that the server stays when nobody uses it), `force`, `show_key`. None means not given.
+    (`context`, `slots`, `kv_type`, `gpu_layers`, `threads`, `server`, …) and EXTRAS: `idle` (seconds that the
+    server stays when nobody uses it), `force` (load what does not seem to fit), `show_key`. None means not given.
     Raises UsageError for what is no model file, ModelError when it cannot be served.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     extras = {name: given.pop(name) for name in EXTRAS if name in given}
     settings = config.load(_top(), flags={**given, **({"model": reference} if reference else {})})
-    from poolcli.models.local import order_for
-
-    asked = {name: extras[name] for name in ("slots", "kv_type", "gpu_layers", "lora") if name in extras}
-    order = order_for(
-        _file(settings.model, settings.base_url if not reference else ""),
-        ctx=settings.context,
-        threads=settings.threads,
-        engine=settings.server,
-        shared=True,
-        **asked,
-    )
     server = SharedServer(
-        order,
+        _order(settings, settings.base_url if not reference else ""),
         idle=extras.get("idle") or shared_server.IDLE,
         port=port,
         force=bool(extras.get("force")),
     )
     return asyncio.run(_serve(server, port, json=json, show_key=bool(extras.get("show_key"))))
+
+
+def _order(settings: config.Config, base_url: str) -> Order:
+    """The same as `pool do` asks for with these settings: it is to find the server that runs here."""
+    from poolcli.models import local
+    from poolcli.models.opening import Named, adapter_files, reference_of
+
+    try:
+        found = reference_of(settings.model, base_url, settings.server)
+    except UsageError as error:
+        raise UsageError(
+            f"`{settings.model}` is no model file", "`pool models list` shows those that are here"
+        ) from error
+    match found:
+        case Named(name):
+            return local.order_named(name, engine=settings.server, ctx=settings.context, slots=settings.slots)
+        case Demo():
+            path = local.demo_model()
+        case LocalFile(path):
+            pass
+        case _:
+            raise UsageError(
+                f"`{settings.model or base_url}` is served elsewhere; pool serves model files",
+                "name a .gguf file, a fetched model (`pool models list`) or `demo`",
+            )
+    return local.order_for(
+        path,
+        ctx=settings.context,
+        threads=settings.threads,
+        engine=settings.server,
+        shared=True,
+        slots=settings.slots,
+        kv_type=settings.kv_type,
+        gpu_layers=settings.gpu_layers,
+        lora=adapter_files(settings.lora, settings.origins["lora"]),
+    )
 
 
 def _top() -> Path | None:
@@ -68,33 +94,6 @@ def _top() -> Path | None:
         return find_repository(Path.cwd()).top
     except RepositoryError:
         return None
-
-
-def _file(model: str, base_url: str) -> Path:
-    """The file that a reference means: the demonstration model, a path, or a fetched model."""
-    from poolcli.models import library
-
-    entry = library.find(model) if model and model != "demo" and not Path(model).is_file() else None
-    if entry is not None:
-        return entry.path
-    try:
-        found = parse(model, base_url)
-    except UsageError as error:
-        raise UsageError(
-            f"`{model}` is no model file", "`pool models list` shows those that are here"
-        ) from error
-    match found:
-        case Demo():
-            from poolcli.models.local import demo_model
-
-            return demo_model()
-        case LocalFile(path):
-            return path.absolute()
-        case _:
-            raise UsageError(
-                f"`{model or base_url}` is served elsewhere; pool serves model files",
-                "name a .gguf file, a fetched model (`pool models list`) or `demo`",
-            )
 
 
 async def _serve(server: SharedServer, port: int, *, json: bool, show_key: bool) -> int:

@@ -143,7 +143,8 @@ class LocalModel:
         if self.server.waits and not self._waited:
             self._waited = True
             yield Notice(
-                "other conversations have all slots of the shared server: waiting for a free slot",
+                "other conversations have all slots of the shared server: waiting for a free slot; "
+                "`slots` gives it more",
                 "slots",
                 "info",
             )
@@ -277,8 +278,12 @@ async def open_named(
     say = _Saying(tools, extra_body or {}, limits or Limits(), speak)
     if engine == "ollama" and (url := await running_ollama()):
         return say.model(Endpoint(url, name, extra_body=say.extra_body, window=ctx, limits=say.limits))
-    order = Order(Path(name), ctx, slots or DEFAULT_SLOTS, engine=engine)
-    return await _open_shared(order, say, idle=idle)
+    return await _open_shared(order_named(name, engine=engine, ctx=ctx, slots=slots), say, idle=idle)
+
+
+def order_named(name: str, *, engine: str, ctx: int = 0, slots: int = 0) -> Order:
+    """What is asked of `vllm` or `ollama` for a model that it knows by name; `ctx` 0 leaves that to it."""
+    return Order(Path(name), ctx, slots or DEFAULT_SLOTS, engine=engine)
 
 
 async def running_ollama() -> str:

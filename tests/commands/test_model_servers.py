@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from poolcli import config
 from poolcli.commands import model_servers
 from poolcli.errors import UsageError
 from poolcli.models import llama_worker as files
-from poolcli.models import local, shared_server
+from poolcli.models import local, opening, shared_server
 
 pytest.importorskip("xllamacpp")
 
@@ -119,6 +121,22 @@ def test_interrupting_the_first_leaves_it_to_the_second(run: Callable[..., Any],
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=30)
     assert "other processes use it" in said and files.started(facts["pid"])
+
+
+def test_pool_do_finds_what_is_served(run: Callable[..., Any], file: Path, tmp_path: Path) -> None:
+    flags = {**FLAGS, "slots": 3, "kv_type": "q8_0"}
+    facts = served(run("serve", str(file), flags, json=True))
+    settings = config.load(
+        None, flags={**{k: v for k, v in flags.items() if v is not None}, "model": str(file)}
+    )
+
+    async def use() -> int:
+        model: Any = await opening.open_reference(settings, [], log=tmp_path / "log")
+        pid = model.server.pid
+        await model.aclose()
+        return int(pid)
+
+    assert asyncio.run(use()) == facts["pid"]
 
 
 def test_a_port_of_ones_own_choice(run: Callable[..., Any], file: Path) -> None:
