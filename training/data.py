@@ -1,44 +1,26 @@
 """Writes demonstrations as token files, and the tokenizer that they need.
 
 python -m training.data tokenizer FOLDER
-python -m training.data base FOLDER SEED COUNT
-python -m training.data refine FOLDER SEED COUNT
-python -m training.data sharpen FOLDER SEED COUNT
+python -m training.data episodes FOLDER SEED COUNT
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
-from training.episodes import BASE, REFINE, SHARPEN, Mistakes, demonstrate, segments
-from training.family import SIZES, make_instance
+from training.episodes import demonstrate, segments
+from training.family import make_instance
 from training.tokenizer import Tokenizer, build
 
 TOKENIZER = "tokenizer.json"
 #: Longer demonstrations are left out: they would cost more than they teach.
 MOST_TOKENS = 1400
 
-
-@dataclass(frozen=True)
-class Flavour:
-    """What a stage of the training sees: numbers of functions per module, mistakes, two bugs."""
-
-    sizes: tuple[int, ...]
-    mistakes: Mistakes
-    two: float = 0.27
-
-
-FLAVOURS = {
-    "base": Flavour(SIZES, BASE),
-    "refine": Flavour((1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 8), REFINE),
-    "sharpen": Flavour(SIZES, SHARPEN),
-}
 
 #: Whether a token is only read, is written, or is written and decides: see `decisive`.
 READ, WRITTEN, DECISIVE = 0, 1, 2
@@ -78,18 +60,15 @@ def decisive(numbers: list[int], tokenizer: Tokenizer) -> list[int]:
     return levels
 
 
-def make_episodes(folder: Path, name: str, seed: int, count: int) -> tuple[int, int]:
+def make_episodes(folder: Path, seed: int, count: int) -> tuple[int, int]:
     """One file of demonstrations. Gives how many and how many tokens there are."""
     tokenizer = Tokenizer.load(folder / TOKENIZER)
-    flavour = FLAVOURS[name]
-    random = Random(f"{name}-{seed}")
+    random = Random(f"train-{seed}")
     ids: list[int] = []
     levels: list[int] = []
     ends = [0]
     while len(ends) <= count:
-        messages = demonstrate(
-            make_instance(random, sizes=flavour.sizes, two=flavour.two), random, flavour.mistakes
-        )
+        messages = demonstrate(make_instance(random), random)
         if messages is None:
             continue
         parts = [(tokenizer.encode(text), learn) for text, learn in segments(messages)]
@@ -100,7 +79,7 @@ def make_episodes(folder: Path, name: str, seed: int, count: int) -> tuple[int, 
             levels += decisive(part, tokenizer) if learn else [READ] * len(part)
         ends.append(len(ids))
     np.savez(
-        folder / f"{name}-{seed}.npz",
+        folder / f"episodes-{seed}.npz",
         ids=np.array(ids, np.uint16),
         levels=np.array(levels, np.uint8),
         ends=np.array(ends, np.int64),
@@ -111,7 +90,7 @@ def make_episodes(folder: Path, name: str, seed: int, count: int) -> tuple[int, 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("tokenizer", *FLAVOURS))
+    parser.add_argument("what", choices=("tokenizer", "episodes"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("seed", type=int, nargs="?", default=0)
     parser.add_argument("count", type=int, nargs="?", default=1000)
@@ -121,8 +100,8 @@ def main() -> None:
     if options.what == "tokenizer":
         print("tokenizer:", len(make_tokenizer(options.folder).pieces), "pieces", end=" ")
     else:
-        episodes, tokens = make_episodes(options.folder, options.what, options.seed, options.count)
-        print(f"{options.what}-{options.seed}: {episodes} demonstrations, {tokens} tokens", end=" ")
+        episodes, tokens = make_episodes(options.folder, options.seed, options.count)
+        print(f"episodes-{options.seed}: {episodes} demonstrations, {tokens} tokens", end=" ")
     print(f"in {time.monotonic() - start:.0f} s", flush=True)
 
 

@@ -42,9 +42,7 @@ class Mistakes:
     early: float
 
 
-BASE = Mistakes(wrong=0.22, misspelt=0.0, refused=0.04, early=0.13)
-SHARPEN = Mistakes(wrong=0.2, misspelt=0.05, refused=0.08, early=0.1)
-REFINE = Mistakes(wrong=0.3, misspelt=0.08, refused=0.1, early=0.13)
+MISTAKES = Mistakes(wrong=0.2, misspelt=0.05, refused=0.08, early=0.1)
 
 
 @cache
@@ -214,7 +212,7 @@ class Expert:
         return f"{bug.function}(" in evidence and self.source != before
 
 
-def demonstrate(instance: Instance, random: Random, mistakes: Mistakes = BASE) -> list[Message] | None:
+def demonstrate(instance: Instance, random: Random, mistakes: Mistakes = MISTAKES) -> list[Message] | None:
     """One conversation that ends green, or None when the instance is unfit for one."""
     expert = Expert(instance, random, mistakes)
     report = expert.checks()

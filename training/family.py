@@ -19,6 +19,9 @@ from training.sentences import sentence
 
 #: Numbers of functions in a module, the frequent ones more than once.
 SIZES = (1, 2, 2, 3, 3, 4, 4, 5, 6)
+LONG = (7, 8)
+#: Share of the instances with two bugs.
+TWO = 0.27
 SPLITS = ("iid", "one", "two", "invented", "words", "pairs", "long", "kinds")
 
 
@@ -221,18 +224,16 @@ def choose_mutation(function: Function, split: str, random: Random) -> Mutation 
     return random.choice(listed) if listed else None
 
 
-def make_instance(
-    random: Random, split: str = "train", sizes: tuple[int, ...] = SIZES, two: float = 0.27
-) -> Instance:
-    """A verified instance of the split: numbers of functions to choose from, share with two bugs."""
+def make_instance(random: Random, split: str = "train") -> Instance:
+    """A verified instance of the split."""
     while True:
-        instance = _attempt(random, split, (7, 8) if split == "long" else sizes, two)
+        instance = _attempt(random, split, LONG if split == "long" else SIZES)
         if instance:
             return instance
 
 
-def _attempt(random: Random, split: str, sizes: tuple[int, ...], two: float) -> Instance | None:
-    bugs = {"one": 1, "two": 2}.get(split) or (2 if random.random() < two else 1)
+def _attempt(random: Random, split: str, sizes: tuple[int, ...]) -> Instance | None:
+    bugs = {"one": 1, "two": 2}.get(split) or (2 if random.random() < TWO else 1)
     size = max(random.choice(sizes), bugs)
     held = split == "words"
     invented = 0.5 if split in ("train", "invented") else 0.0

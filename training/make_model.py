@@ -1,4 +1,4 @@
-"""Trains the demonstration model from nothing: data, tokenizer, network, GGUF file. 65 to 100 minutes on two cores.
+"""Trains the demonstration model from nothing: data, tokenizer, network, GGUF file. Under an hour on two cores.
 
     python -m training.make_model [--folder FOLDER] [--out FILE.gguf] [--scale 0.01]
 
@@ -20,32 +20,26 @@ REPOSITORY = Path(__file__).parents[1]
 WORKERS = 2
 
 
+#: Files of demonstrations, and how many are in each.
+FILES, EACH = 4, 18_000
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training: its data (`training.data.FLAVOURS`) and the options of `training.train`."""
+    """A part of the training: its checkpoint, tokens and minutes at most, further options of `training.train`."""
 
     name: str
-    files: int
-    each: int
-    #: Tokens to train on, in millions.
     millions: float
+    minutes: float
     options: tuple[object, ...]
 
 
 STAGES = (
-    # Whole files, and a small weight on predicting what is only read: this is where copying is learnt.
-    Stage("base", 4, 10_000, 8.2, ("--files", "base-*.npz")),
-    # More mistakes to recover from; only what the assistant writes counts.
-    Stage(
-        "refine", 4, 5_500, 5.1,
-        ("--files", "[br]*-*.npz", "--rate", 0.014, "--read-weight", 0),
-    ),
-    # Files as the template shows them; the tokens that make a choice count six times.
-    Stage(
-        "sharpen", 2, 8_000, 4.4,
-        ("--files", "sharpen-*.npz", "--rate", 0.012, "--read-weight", 0, "--decisive-weight", 6),
-    ),
-)  # fmt: skip
+    # A small weight on predicting what is only read: this is how copying is learnt.
+    Stage("base", 12, 28, ("--hold", 1)),
+    # Only what the assistant writes counts, and the tokens that make a choice count six times.
+    Stage("final", 12, 28, ("--read-weight", 0, "--decisive-weight", 6, "--hold", 0.2)),
+)
 
 #: Freed memory is kept: giving it back to the system and faulting it in again costs half of the time.
 WORKER_ENVIRONMENT = {
@@ -100,20 +94,18 @@ def main() -> None:
     begin = time.monotonic()
     if not (folder / "tokenizer.json").exists():
         finish(start("data", "tokenizer", folder))
-    for stage in STAGES:
-        missing = [n for n in range(1, stage.files + 1) if not (folder / f"{stage.name}-{n}.npz").exists()]
-        while missing:
-            pair, missing = missing[:WORKERS], missing[WORKERS:]
-            finish(
-                *(start("data", stage.name, folder, seed, int(stage.each * options.scale)) for seed in pair)
-            )
+    missing = [n for n in range(1, FILES + 1) if not (folder / f"episodes-{n}.npz").exists()]
+    while missing:
+        pair, missing = missing[:WORKERS], missing[WORKERS:]
+        finish(*(start("data", "episodes", folder, seed, int(EACH * options.scale)) for seed in pair))
     before: Path | None = None
     for number, stage in enumerate(STAGES):
         checkpoint = folder / f"{stage.name}.pt"
         if not checkpoint.exists():
             begin_from = ("--start", before) if before else ()
             millions = ("--millions", stage.millions * options.scale)
-            train(folder, checkpoint, *stage.options, *millions, *begin_from, "--seed", number)
+            minutes = ("--minutes", stage.minutes)
+            train(folder, checkpoint, *stage.options, *millions, *minutes, *begin_from, "--seed", number)
         before = checkpoint
     finish(start("export", before, options.out.absolute(), "--folder", folder))
     print(f"done in {(time.monotonic() - begin) / 60:.0f} minutes")

@@ -46,6 +46,10 @@ def test_reads_then_edits_then_runs_the_tests_until_green():
         names = [call["name"] for call in calls(messages, trained=True)]
         assert names[0] == "read"
         assert names[-1] == "run_tests"
+        # Each edit is made with the function in view as it is: a red run is followed by reading again.
+        for message, following in pairwise(messages):
+            if message.get("evidence") and " failed" in message["content"]:
+                assert following["tool_calls"][0]["function"]["name"] == "read"
         last = messages[-2]["content"]
         assert last.endswith(" passed")
         assert "failed" not in last
@@ -55,6 +59,16 @@ def test_mistakes_are_shown_but_not_taught():
     wrong = [call for messages in demonstrations(3, 120) for call in calls(messages, trained=False)]
     assert wrong
     assert {call["name"] for call in wrong} == {"edit"}
+
+
+def test_every_function_that_is_edited_stands_in_the_evidence_before():
+    for messages in demonstrations(4, 40):
+        evidence = ""
+        for message in messages:
+            if message["role"] == "user" or message.get("evidence"):
+                evidence = message["content"]
+            if message.get("tool_calls", [{}])[0].get("function", {}).get("name") == "edit":
+                assert message["content"].split("`")[1] + "(" in evidence
 
 
 def test_a_line_that_occurs_twice_is_edited_with_a_neighbour():

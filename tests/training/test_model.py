@@ -76,6 +76,23 @@ def test_the_template_keeps_the_function_that_the_failing_test_calls(client):
     )
 
 
+def test_the_template_shows_one_failing_function_at_a_time(client):
+    class Two(Red):
+        text = (
+            "FAIL test_add (test_calc.TestCalc.test_add)\ntest_calc.py:7: self.assertEqual(add(2, 3), 5)\n"
+            "AssertionError: -1 != 5\nERROR test_sub (test_calc.TestCalc.test_sub)\n"
+            "test_calc.py:9: self.assertEqual(sub(2, 3), 5)\ncalc.py:2: return a\nNameError: name 'a' is not defined\n"
+            "FAIL test_add_2 (test_calc.TestCalc.test_add_2)\ntest_calc.py:11: self.assertEqual(add(1, 1), 2)\n"
+            "AssertionError: 0 != 2\n3 failed"
+        )
+
+    assert rendered(client, [first_message(Two, "fix it")]) == (
+        "<|im_start|>user\nfix it\nFAIL test_add\ntest_calc.py:7: self.assertEqual(add(2, 3), 5)\n"
+        "AssertionError: -1 != 5\nFAIL test_add_2\ntest_calc.py:11: self.assertEqual(add(1, 1), 2)\n"
+        "AssertionError: 0 != 2\n3 failed\n<|im_end|><|im_start|>assistant\n"
+    )
+
+
 def test_the_template_shortens_other_results(client):
     texts = {
         "edited calc.py at line 5": "edited",
