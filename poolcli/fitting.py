@@ -233,7 +233,7 @@ class Room:
     def _after(self) -> None:
         """Look at the count of the reply that was just recorded: some servers leave out what does not fit."""
         counted = self._counted()
-        if not counted or self._told:
+        if not counted or self._told or self._model.info.strict:
             return
         prompt, window = int(counted[0]["prompt"]), self.window
         messages = self._run.projection.messages[:-1]

@@ -128,7 +128,12 @@ def test_fields_of_requests_come_from_a_table(user_file: Callable[[str], Path]) 
     settings = load(environ={"POOL_REQUEST": "x"})
     assert settings.request == {"repeat_last_n": 64, "x": {"y": [1, "a", True]}}
     assert settings.origins["request"].endswith("config.toml:3") and settings.lora == ("0:0.5",)
-    for bad in ("request = 1", "[request]\nwhen = 2026-01-01", "[request]\nx = inf", "[request]\nx = [[nan]]"):
+    for bad in (
+        "request = 1",
+        "[request]\nwhen = 2026-01-01",
+        "[request]\nx = inf",
+        "[request]\nx = [[nan]]",
+    ):
         user_file(bad + "\n")
         with pytest.raises(ConfigError, match="a table of text"):
             load(environ={})

@@ -20,6 +20,8 @@ class ModelInfo(Struct, frozen=True):
     notice: str = ""
     #: How calls are made: the rung of the ladder (`dialects.base.RUNGS`).
     rung: str = "native"
+    #: The server refuses what does not fit into the window; one that is not strict may leave parts out silently.
+    strict: bool = False
 
 
 class Usage(Struct, frozen=True):

@@ -63,6 +63,7 @@ class Server(Struct, frozen=True):
     progress: Mapping[str, Any] = field(default_factory=dict)
     cached: Mapping[str, Any] = field(default_factory=dict)
     lora: bool = False
+    strict: bool = False
     reasoning: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     context: str = ""
     caching: str = ""

@@ -62,6 +62,7 @@ class OpenAIModel:
         self._pace = Pace(endpoint.limits, endpoint.speeds)
         #: Whether the server was still loading when it was asked for its model and window.
         self._unprobed = False
+        self._schemas = {tool["function"]["name"]: tool for tool in tools}
         #: Ids of calls whose arguments a server could not read; they go back as `{}`.
         self._emptied: set[str] = set()
 
@@ -90,7 +91,7 @@ class OpenAIModel:
             await self._choose()
         body = self._wire.body(self._info.name, self._sendable(messages), max_tokens=max_tokens)
         start, first = time.monotonic(), 0.0
-        assembler, prefill = Assembler(), Prefill()
+        assembler, prefill = Assembler(self._schemas), Prefill()
         try:
             async with aclosing(self._chunks(body, assembler, prefill)) as chunks:
                 async for chunk in chunks:

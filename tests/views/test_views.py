@@ -137,7 +137,7 @@ def test_plain_and_terminal_say_the_same_in_the_same_order(golden):
         "2 failed, 10 passed", "test_calc.TestCalc.test_add_negative", "The test says that", "2 more lines",
         "tests first.", "test_calc.py", "One character", "+1 −1", "return a * b", "1 failed, 11 passed",
         "Addition, not multiplication", "return a + b", "yes, for this run", "git diff --stat", "exit 1",
-        "0.3s", "AssertionError", "answered 503", "summarised", "My quick check", "negative", "12 passed",
+        "0.3s", "AssertionError", "answered 503", "3,900 → 1,200 tokens", "My quick check", "negative", "12 passed",
         "goes on with", "VERIFIED", "2 failing → all 12 passing", "1 file  +1 −1", "78% cached", "patch.diff",
         "pool apply 4f2a",
     ]  # fmt: skip
