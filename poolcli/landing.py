@@ -501,7 +501,8 @@ def _index_line(entry: bytes) -> bytes:
 def _to_branch(
     repo: Repository, patch: Path, paths: Sequence[str], base: str, branch: str, message: str
 ) -> Landed:
-    if attempt(["check-ref-format", "--branch", branch]).code or branch.startswith("-"):
+    # As a whole ref: with --branch git would also take `@{-1}`, in whatever repository this process stands.
+    if branch.startswith("-") or attempt(["check-ref-format", f"refs/heads/{branch}"]).code:
         raise LandingError(f"{branch!r} is not a name that git accepts for a branch")
     if attempt([*repo.pin(), "cat-file", "-e", f"{base}^{{commit}}"], cwd=repo.top).code:
         raise LandingError(

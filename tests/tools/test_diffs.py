@@ -2,7 +2,7 @@
 
 import subprocess
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from poolcli.tools.diffs import unified
@@ -12,6 +12,7 @@ LINES = st.lists(st.sampled_from(["a", "b", "c", "", " x"]), max_size=12)
 
 @settings(max_examples=25, deadline=None)
 @given(LINES, LINES, st.booleans(), st.booleans())
+@example(["a", "a", "b", "a", "a", "a"], ["a", "b", "a", "b", "a", "a", "a"], False, False)
 def test_git_applies_them(tmp_path_factory, old, new, old_end, new_end):
     before = "\n".join(old) + ("\n" if old and old_end else "")
     after = "\n".join(new) + ("\n" if new and new_end else "")
