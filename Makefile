@@ -28,7 +28,7 @@ docs: $(VENV)/.dev            ## write the generated pages again
 bench: $(VENV)/.dev           ## CPU, memory and tokens as ratios to a floor measured in the same run
 	$(BIN)/python -m benchmarks.harness
 
-model:                        ## train the demonstration model again: 65 to 100 minutes on two cores
+model:                        ## train the demonstration model again: under an hour on two cores
 	$(PYTHON) -m venv training/out/venv
 	training/out/venv/bin/python -m pip --disable-pip-version-check --quiet install -e '.[local,training]'
 	training/out/venv/bin/python -m training.make_model
