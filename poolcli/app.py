@@ -13,7 +13,7 @@ from msgspec import Struct
 from poolcli import __version__, landing, paths, process, prompts, sandbox, workspace, worktrees
 from poolcli.config import Config
 from poolcli.context import unanswered
-from poolcli.errors import ChecksError, UsageError
+from poolcli.errors import ChecksError, StoreError, UsageError
 from poolcli.events import LOG_VERSION, Event
 from poolcli.fitting import LARGER, LEAST_WINDOW, Room, too_small
 from poolcli.gate import Gate
@@ -86,9 +86,21 @@ class Session(Struct):
         self.trace.close()
 
 
+def _state(repo: Repository) -> Path:
+    """The repository's state folder, made if need be. Raises StoreError."""
+    folder = paths.repository_state(repo.common_dir)
+    try:
+        return paths.private_dir(folder)
+    except OSError as error:
+        raise StoreError(
+            f"the state folder {folder} cannot be made: {error.strerror}",
+            "set POOL_STATE to a folder of yours",
+        ) from error
+
+
 async def begin(task: Task, config: Config, repo: Repository, views: Views) -> Session:
     """A new run: worktree, model, baseline checks and the first message. Raises PoolError; leaves nothing then."""
-    state = paths.private_dir(paths.repository_state(repo.common_dir))
+    state = _state(repo)
     swept = [line for line in (landing.recover(repo, state), *workspace.collect(repo, state)) if line]
     swept += results.repair_all(state)
     run_id = new_run_id()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from poolcli.errors import Exit, PoolError
+from poolcli.errors import Exit, PoolError, UsageError
 
 # Rich help and tracebacks cost 60 ms of CPU per start and show a stranger's source in error messages.
 app = typer.Typer(
@@ -328,12 +328,19 @@ def config_show(json: Annotated[bool, typer.Option("--json", help="As one JSON o
 
 
 @models_app.callback()
-def models(context: typer.Context) -> None:
+def models(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="The list as one JSON object.")] = False,
+) -> None:
     """The models within reach; without a command they are listed."""
     if context.invoked_subcommand is None:
         from poolcli.commands import models as command
 
-        _exit(command.reachable())
+        _exit(command.reachable(json=json))
+    if json:
+        raise UsageError(
+            "--json stands behind the command", f"pool models {context.invoked_subcommand} … --json"
+        )
 
 
 @models_app.command("use", short_help="Measure a model and make it the one that is used.")
@@ -464,10 +471,8 @@ def models_serve(
         typer.Option("--lora", metavar="FILE:SCALE", help="An adapter; may be repeated.", show_default=False),
     ] = None,
     idle: Annotated[
-        float | None,
-        typer.Option(
-            "--idle", metavar="SECONDS", min=1, help="It ends when unused for so long.", show_default=False
-        ),
+        str | None,
+        typer.Option("--idle", metavar="TIME", help="It ends when unused for so long.", show_default="600"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Load it though it does not seem to fit.")] = False,
     show_key: Annotated[bool, typer.Option("--show-key", help="Print the server's key too.")] = False,
@@ -555,9 +560,12 @@ def run() -> int:
         _complain(f"error: {error}", f"  {error.hint}" if error.hint else "")
         return int(error.exit_code)
     except BrokenPipeError:
-        # The reader of a pipe has gone (`| head`); a second error while flushing at exit would be noise.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 128 + 13
+        return _reader_gone()
+    except SystemExit as ended:
+        # The command line library makes 1 of a broken pipe.
+        if isinstance(ended.__context__, BrokenPipeError):
+            return _reader_gone()
+        raise
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
     except (typer.Exit, typer.Abort) as ended:
@@ -568,13 +576,22 @@ def run() -> int:
         return _internal(error)
 
 
+def _reader_gone() -> int:
+    """The reader of a pipe has gone (`| head`): the exit code of that, and no second error while flushing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 128 + 13
+
+
 def _misused(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # `pool` alone: the message is the help
         typer.echo(error.format_message())
         return 0
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "pool"
-    _complain(f"error: {error.format_message()}", f"  see `{command} --help`")
+    message, hint = error.format_message(), f"see `{command} --help`"
+    if command == "pool do" and "unexpected extra argument" in message:
+        hint = 'put the task in quotes: pool do "fix the failing test"'
+    _complain(f"error: {message}", f"  {hint}")
     return int(Exit.USAGE)
 
 

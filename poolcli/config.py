@@ -164,6 +164,11 @@ OPTIONS: tuple[Option, ...] = (
         "CPU threads of a server that pool starts itself.", "llama.cpp chooses", minimum=0, endpoint=True,
     ),
     Option(
+        "idle", "seconds", 600.0, "",
+        "Seconds that a server which pool started, and which is shared, waits for another user before it ends.",
+        minimum=1, endpoint=True,
+    ),
+    Option(
         "test", "text", "", "--test",
         "The checks: a command that must exit 0.", "found in the repository", project=True,
     ),
@@ -225,6 +230,7 @@ class Config(Struct, frozen=True, eq=False):
     kv_type: str
     gpu_layers: int
     threads: int
+    idle: float
     test: str
     checks_timeout: float
     max_turns: int
@@ -479,7 +485,7 @@ def _did_you_mean(word: str, known: Collection[str], likeness: float = 0.6) -> s
 
 def _short(path: Path) -> str:
     """The path with the home folder as `~`."""
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  pathlib raises where there is no home
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 

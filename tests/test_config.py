@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -364,3 +366,48 @@ def test_the_page_is_current() -> None:
     """When this fails: python docs/generate.py."""
     page = ROOT / "docs" / "configuration.md"
     assert page.read_text() == command.document(page.read_text())
+
+
+def test_show_fits_into_a_narrow_terminal(tmp_path: Path) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    argv = [sys.executable, "-m", "poolcli", "config", "show"]
+    done = subprocess.Popen(argv, cwd=tmp_path, env={**env, "PYTHONPATH": str(ROOT)}, stdout=theirs)
+    os.close(theirs)
+    text = b""
+    with contextlib.suppress(OSError):  # Linux' way of saying that nobody holds the other end any more
+        while piece := os.read(ours, 65536):
+            text += piece
+    os.close(ours)
+    assert done.wait() == 0
+    lines = text.decode().split("\r\n")
+    assert max(map(len, lines)) < 60 and "model, 16384 for other local files)" in text.decode()
+
+
+def test_a_task_without_quotes(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "poolcli", "do", "fix", "the", "test"]
+    done = subprocess.run(
+        argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "put the task in quotes" in done.stderr
+
+
+def test_a_state_folder_that_cannot_be(repository: Path, tmp_path: Path) -> None:
+    for state, code, said in (
+        ("~no-such-user-here/x", 2, "POOL_STATE: ~no-such-user-here is no home folder"),
+        ("/dev/null/x", 1, "set POOL_STATE to a folder of yours"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "poolcli", "do", "x", "--model", "demo"],
+            cwd=repository,
+            env={**os.environ, "POOL_STATE": state, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code and said in done.stderr, done.stderr

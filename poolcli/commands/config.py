@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json as json_codec
+import shutil
 import sys
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from msgspec.structs import replace
 
@@ -32,8 +34,8 @@ def show(*, json: bool = False, flags: Mapping[str, Any] | None = None) -> int:
 
         rows = [(option.name, _text(option, settings), settings.origins[option.name]) for option in OPTIONS]
         rows.append(("(state folder)", str(paths.state_dir()), _state_origin()))
-        for row in _table(rows):
-            sys.stdout.write(clean(row, keep_newlines=False) + "\n")
+        cleaned = [[clean(cell, keep_newlines=False) for cell in row] for row in rows]
+        sys.stdout.write("".join(f"{line}\n" for line in _table(cleaned, sys.stdout)))
     for notice in settings.notices:
         sys.stderr.write(f"warning: {notice}\n")
     return 0
@@ -111,11 +113,23 @@ def _state_origin() -> str:
     return "POOL_STATE" if os.environ.get("POOL_STATE") else "default"
 
 
-def _table(rows: list[tuple[str, str, str]]) -> list[str]:
-    """Rows in columns; a long value does not push the origins of all the others to the right."""
+def _table(rows: Sequence[Sequence[str]], out: TextIO) -> list[str]:
+    """Rows in columns, as wide as the terminal; a long value does not push the origins of the others to the right."""
     first = max(len(key) for key, _, _ in rows)
     second = min(28, max(len(value) for _, value, _ in rows))
-    return [f"{key:<{first}}  {value:<{second}}  {origin}" for key, value, origin in rows]
+    lines = [f"{key:<{first}}  {value:<{second}}  {origin}" for key, value, origin in rows]
+    if not out.isatty():
+        return lines
+    width, indent = max(24, shutil.get_terminal_size().columns - 1), " " * (first + 2)
+    wrapped: list[str] = []
+    for line in lines:
+        # What fits stays a table; what does not is broken between words, below its value.
+        wrapped += (
+            [line]
+            if len(line) <= width
+            else textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
+        )
+    return wrapped
 
 
 def reference() -> str:

@@ -70,6 +70,7 @@ def look(flags: Mapping[str, Any], *, probe: bool = False) -> Iterator[Finding]:
     if settings is not None:
         yield from model(settings, probe=probe)
         yield local_server(settings)
+        yield from running_servers()
         if repo is not None:
             yield checks(settings, repo)
     yield state_folder()
@@ -135,13 +136,15 @@ def model(settings: Config, *, probe: bool = False) -> list[Finding]:
                     return [Finding("fail", "model", f"the script {file} is missing", "check the path")]
                 return [Finding("ok", "model", f"replies from {file}")]
             case Demo():
-                return [_demo(settings)]
+                from poolcli.models.local import demo_model
+
+                return [_demo(settings), *_learnt(demo_model())]
             case LocalFile(path):
                 from poolcli.models.llama_server import check_file, choose_engine
 
                 check_file(path)
                 choose_engine(settings.server)
-                return [Finding("ok", "model", f"{path}, in a server that pool starts")]
+                return [Finding("ok", "model", f"{path}, in a server that pool starts"), *_learnt(path)]
             case Named(name):
                 found = shutil.which(settings.server)
                 if found is None:
@@ -195,17 +198,29 @@ def _remote(name: str, url: str, settings: Config, *, probe: bool) -> list[Findi
         raise
     from poolcli.commands import profile_text
 
-    found = []
-    for line in profile_text.lines(profile):
-        if line.name == "model":
-            line = _listed(line, profile.model, names)
-        found.append(Finding("warn" if line.advice else "ok", line.name, line.text, line.advice))
+    found = [
+        _worded(_listed(line, profile.model, names) if line.name == "model" else line)
+        for line in profile_text.lines(profile)
+    ]
     if endpoint.in_clear:
         found.append(Finding("warn", "key", "it travels unencrypted", "use https, or a tunnel"))
     if not profile.probed:
         text = "not measured; `pool models use URL` or `pool doctor --probe` does it, in about a minute"
         found.append(Finding("ok", "profile", text))
     return found
+
+
+def _worded(line: Line) -> Finding:
+    return Finding("warn" if line.advice else "ok", line.name, line.text, line.advice)
+
+
+def _learnt(file: Path) -> list[Finding]:
+    """What earlier runs have found out about a model file."""
+    from poolcli.commands import profile_text
+    from poolcli.models.opening import stored_local
+
+    profile = stored_local(file)
+    return [_worded(line) for line in profile_text.learnt(profile)] if profile else []
 
 
 async def _profile(endpoint: Endpoint, *, probe: bool) -> tuple[Profile, tuple[str, ...]]:
@@ -258,6 +273,14 @@ def local_server(settings: Config) -> Finding:
     from importlib.metadata import version
 
     return Finding("ok", "local server", f"xllamacpp {version('xllamacpp')}")
+
+
+def running_servers() -> Iterator[Finding]:
+    """The model servers that pool started and that its processes share."""
+    from poolcli.models import shared_server
+
+    for one in shared_server.running():
+        yield Finding("ok", "running", f"{one.says} at {one.state.base_url}")
 
 
 def checks(settings: Config, repo: Repository) -> Finding:

@@ -28,15 +28,15 @@ RESTARTS = 3
 #: Bytes of a log's end in which its last lines are looked for.
 TAIL = 2_000_000
 #: What `serve` takes beside the settings of config.py.
-EXTRAS = ("idle", "force", "show_key")
+EXTRAS = ("force", "show_key")
 
 
 def serve(reference: str, flags: Mapping[str, Any], *, port: int = 0, json: bool = False) -> int:
     """Serve a model until interrupted, or join the server that does; returns the exit code.
 
     `reference` is as for `--model`, or a fetched model; '' is the configured one. `flags` are settings by name
-    (`context`, `slots`, `kv_type`, `gpu_layers`, `threads`, `server`, …) and EXTRAS: `idle` (seconds that the
-    server stays when nobody uses it), `force` (load what does not seem to fit), `show_key`. None means not given.
+    (`context`, `slots`, `kv_type`, `gpu_layers`, `threads`, `server`, `idle`, …) and EXTRAS: `force` (load what
+    does not seem to fit), `show_key`. None means not given.
     Raises UsageError for what is no model file, ModelError when it cannot be served.
     """
     given = {name: value for name, value in flags.items() if value is not None}
@@ -44,7 +44,7 @@ def serve(reference: str, flags: Mapping[str, Any], *, port: int = 0, json: bool
     settings = config.load(_top(), flags={**given, **({"model": reference} if reference else {})})
     server = SharedServer(
         _order(settings, settings.base_url if not reference else ""),
-        idle=extras.get("idle") or shared_server.IDLE,
+        idle=settings.idle,
         port=port,
         force=bool(extras.get("force")),
     )
@@ -270,4 +270,4 @@ def _print(lines: list[str]) -> None:
 
 
 def _tell(text: str) -> None:
-    sys.stderr.write(clean(text) + "\n")
+    sys.stderr.write(clean(text, keep_newlines=False) + "\n")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from msgspec import Struct
 
-from poolcli import config
+from poolcli import config, paths
 from poolcli.commands import user_file
 from poolcli.config import Config
 from poolcli.errors import ModelError, PoolError, UsageError
@@ -34,26 +34,42 @@ LONGEST_KEY = 10_000
 
 
 class Reached(Struct, frozen=True):
-    """What was found at a place: `title` in words, the `names` of models there, what is wrong, if anything."""
+    """What was found at a place: `title` in words, the `models` there, what is wrong, if anything.
+
+    `used` is whether a run would take it; `lines` say what is known of it. `pid` and `users` are those of a server
+    that pool runs.
+    """
 
     place: str
     title: str = ""
-    names: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     problem: str = ""
     used: bool = False
+    lines: tuple[str, ...] = ()
+    pid: int = 0
+    users: int = 0
 
 
 # What is within reach
 
 
-def reachable(*, out: TextIO | None = None) -> int:
+def reachable(*, json: bool = False, out: TextIO | None = None) -> int:
     """Print the models within reach; returns the exit code. Raises ConfigError."""
     out = out or sys.stdout
     settings = config.load(flags={})
     for notice in settings.notices:
         sys.stderr.write(f"warning: {clean(notice, keep_newlines=False)}\n")
-    for found in [*asyncio.run(look(settings)), *_files(settings)]:
-        _show(found, out)
+    ours = _running()
+    seen = {server.place for server in ours}
+    others = [server for server in asyncio.run(look(settings)) if server.place not in seen]
+    found = [*others, *ours, *_files(settings)]
+    if json:
+        import msgspec
+
+        out.write(json_codec.dumps(msgspec.to_builtins(found), ensure_ascii=False, indent=2) + "\n")
+        return 0
+    for one in found:
+        _show(one, out)
     footer = "Take one: pool models use URL [MODEL], or pool models use NAME (* is in use)"
     out.write("\n" + "\n".join(_wrapped(footer, "", "", out)) + "\n")
     return 0
@@ -124,27 +140,49 @@ async def _reach(endpoint: object, *, expected: bool) -> Reached | None:
     return Reached(facts.url, f"{title or 'unknown server'} {facts.version}".strip() + window, facts.names)
 
 
+def _running() -> list[Reached]:
+    """The shared servers that pool runs."""
+    from poolcli.models import shared_server
+
+    return [
+        Reached(one.state.base_url, one.says, (one.state.name,), pid=one.state.pid, users=one.users)
+        for one in shared_server.running()
+    ]
+
+
 def _files(settings: Config) -> list[Reached]:
     """The models that pool would serve itself."""
-    from poolcli import paths
-    from poolcli.models import library, local, shared_server
+    from poolcli.models import library, local
 
-    served = {running.state.name: running.state.base_url for running in shared_server.running()}
     try:
         reference = reference_of(settings.model, settings.base_url, settings.server)
     except PoolError:
         reference = Scripted(Path())
     found = []
-    if (paths.data_dir("models") / local.DEMO_FILE).is_file():
+    demo = paths.data_dir("models") / local.DEMO_FILE
+    if demo.is_file():
         title = "the demonstration model that ships with pool"
-        found.append(Reached("demo", title, used=isinstance(reference, Demo)))
-    for entry in library.entries():
+        found.append(Reached("demo", title, used=isinstance(reference, Demo), lines=_learnt(demo)))
+    entries = library.entries()
+    for entry in entries:
         used = isinstance(reference, LocalFile) and reference.path == entry.path
-        url = served.pop(entry.path.stem, "")
-        title = f"{entry.size / 1e9:.1f} GB, served by pool " + (f"at {url}" if url else "when it is needed")
+        title = f"{entry.size / 1e9:.1f} GB, served by pool when it is needed"
         problem = "" if entry.whole else f"its file is not whole; pool models get {entry.name}"
-        found.append(Reached(entry.name, title, problem=problem, used=used))
-    return found + [Reached(name, f"served by pool at {url}") for name, url in served.items()]
+        found.append(Reached(entry.name, title, problem=problem, used=used, lines=_learnt(entry.path)))
+    if isinstance(reference, LocalFile) and reference.path not in {entry.path for entry in entries}:
+        path, there = reference.path, reference.path.is_file()
+        title = "served by pool when it is needed"
+        problem = "" if there else "there is no such file"
+        found.append(Reached(str(path), title, problem=problem, used=True, lines=_learnt(path)))
+    return found
+
+
+def _learnt(file: Path) -> tuple[str, ...]:
+    from poolcli.commands import profile_text
+    from poolcli.models.opening import stored_local
+
+    profile = stored_local(file)
+    return tuple(f"{line.name}: {line.text}" for line in profile_text.learnt(profile)) if profile else ()
 
 
 def _show(found: Reached, out: TextIO) -> None:
@@ -152,10 +190,12 @@ def _show(found: Reached, out: TextIO) -> None:
     if found.problem:
         text += f"  ({found.problem})"
     rows = _wrapped(text, "* " if found.used else "  ", "      ", out)
-    if found.names:
-        more = len(found.names) - SHOWN
-        listed = ", ".join(found.names[:SHOWN]) + (f", … ({more} more)" if more > 0 else "")
+    if found.models and not found.pid:
+        more = len(found.models) - SHOWN
+        listed = ", ".join(found.models[:SHOWN]) + (f", … ({more} more)" if more > 0 else "")
         rows += _wrapped(listed, "      ", "      ", out)
+    for line in found.lines:
+        rows += _wrapped(line, "      ", "      ", out)
     out.write("\n".join(rows) + "\n")
 
 
@@ -188,6 +228,7 @@ def use(what: str, model: str = "", *, key_stdin: bool = False, json: bool = Fal
         return _use_local(what)
     url = what if "://" in what else f"http://{what}"
     key = _key() if key_stdin else ""
+    user_file.check()
     profile = asyncio.run(_measure(url, model, key))
     from poolcli.models import profiles
 
@@ -226,7 +267,7 @@ def _use_local(what: str) -> int:
         check_file(entry.path)
         model = f"local:{entry.path}"
     elif what.lower().endswith(".gguf") or Path(what).is_file():
-        path = Path(what.removeprefix("local:")).expanduser().absolute()
+        path = paths.expanded(what.removeprefix("local:"), "model").absolute()
         check_file(path)
         model = f"local:{path}"
     else:

@@ -38,6 +38,11 @@ def lines(profile: Profile) -> list[Line]:
     return [*found, *_sampling(profile)]
 
 
+def learnt(profile: Profile) -> list[Line]:
+    """What runs have found out about a model that pool serves itself; nobody measured it on purpose."""
+    return [_calls(profile), _speed(profile)]
+
+
 def number(count: float) -> str:
     """A number as people read it."""
     return f"{count:,.0f}" if count >= 10 else f"{count:g}"
@@ -70,9 +75,9 @@ def _calls(profile: Profile) -> Line:
     server = server_named(profile.server)
     if "rung" in profile.unknown:
         fix = "if that goes on in a run, take a model that was made for tools"
-        return Line("tool calls", "the model made none when it was asked to", fix)
+        return Line("tool calls", "none came when the model was asked for one", fix)
     text = RUNGS.get(profile.rung, profile.rung)
-    if profile.rung in ("native", "whole") and "parallel" not in profile.unknown:
+    if profile.probed and profile.rung in ("native", "whole") and "parallel" not in profile.unknown:
         text += ", several at once" if profile.parallel else ", one at a time"
     return Line("tool calls", text, "" if profile.rung == "native" else server.tools)
 
@@ -87,6 +92,8 @@ def _reasoning(profile: Profile) -> list[Line]:
 def _replies(profile: Profile) -> Line:
     held = [word for word, able in (("JSON schemas", profile.schema), ("grammars", profile.grammar)) if able]
     text = " and ".join(held) or "neither JSON schemas nor grammars"
+    if not held and {"schema", "grammar"} & set(profile.unknown):
+        text = "could not be measured"
     roles = [name for name, ok in (("system", profile.system_role), ("tool", profile.tool_role)) if not ok]
     if roles:
         text += f"; its template takes no {' and no '.join(roles)} message (put into the user's)"
@@ -112,9 +119,9 @@ def _speed(profile: Profile) -> Line:
         for verb, speed in (("reads", profile.prefill), ("writes", profile.decode))
         if speed
     ]
-    day = datetime.fromtimestamp(profile.probed).astimezone().strftime("%Y-%m-%d")
     counted = "; the server counts tokens" if profile.tokenize else ""
-    return Line("speed", (", ".join(said) or "not measured") + counted + f" (measured {day})")
+    day = datetime.fromtimestamp(profile.probed).astimezone().strftime(" (measured %Y-%m-%d)")
+    return Line("speed", (", ".join(said) or "not measured") + counted + (day if profile.probed else ""))
 
 
 def _sampling(profile: Profile) -> list[Line]:

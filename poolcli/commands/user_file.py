@@ -31,6 +31,15 @@ def key_for(url: str) -> str:
     return str(key) if key and _same(document.get("base_url"), url) else ""
 
 
+def check() -> None:
+    """Raise ConfigError unless the file can be changed: before a minute of measuring, not after."""
+    config.load()
+    path = file().resolve()
+    near = next(folder for folder in path.parents if folder.exists())
+    if not os.access(near, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path} cannot be written: {near} is not writable", "check its permissions")
+
+
 def use_server(url: str, model: str, key: str = "") -> list[str]:
     """Write a server and its model, and a key when there is one; returns what was done, a line each.
 

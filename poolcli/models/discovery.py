@@ -24,6 +24,8 @@ _NAMES = ("id", "model", "name", "key")
 MAX_TABLE = 1_000_000
 #: The longest version or identity that is kept, in characters.
 MAX_WORD = 200
+#: More tokens of context, or slots, than this are no number of either.
+MAX_COUNT = 1_000_000_000
 
 #: Steps into a JSON answer: keys, positions, "@model" for the model's entry, or a pattern for a key.
 Place = tuple[str, ...]
@@ -152,7 +154,8 @@ def catalogue(answer: object) -> Catalogue:
     owner = ""
     for entry in entries:
         name = entry.get("id")
-        if not (isinstance(name, str) and name):
+        # Half a surrogate pair is in no text that can be written down or asked for.
+        if not (isinstance(name, str) and name and name.encode("utf-8", "ignore").decode() == name):
             continue
         names.append(name)
         owner = owner or _word(entry.get("owned_by"))
@@ -269,4 +272,4 @@ def _word(value: object) -> str:
 
 
 def _tokens(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_COUNT else 0

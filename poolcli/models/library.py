@@ -79,11 +79,11 @@ class Unfinished(Struct, frozen=True):
 def folder() -> Path:
     """Where models are kept: `$POOL_MODELS`, else `pool/models` in the platform's data folder."""
     if given := os.environ.get("POOL_MODELS"):
-        return Path(os.path.expanduser(given)).absolute()  # noqa: PTH111  pathlib raises where there is no home
+        return paths.expanded(given, "POOL_MODELS").absolute()
     # As in paths.state_dir: on Linux platformdirs' answer is one line of the XDG specification.
     if os.name == "posix" and os.uname().sysname == "Linux":
         base = os.environ.get("XDG_DATA_HOME", "")
-        data = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share"  # noqa: PTH117
+        data = Path(base) if os.path.isabs(base) else paths.home() / ".local" / "share"  # noqa: PTH117
         return data / "pool" / "models"
     import platformdirs
 

@@ -232,24 +232,31 @@ async def start(
     server can be started.
     """
     order = gguf if isinstance(gguf, Order) else Order(gguf, ctx, slots, threads or 0, engine)
-    check_file(order.gguf)
+    check_files(order)
     server = LocalServer(order, secrets.token_urlsafe(32), log)
     await server.launch()
     return server
 
 
-def check_file(gguf: Path) -> None:
+def check_files(order: Order) -> None:
+    """Raise UsageError unless the order's model and adapters are files to read; names are not looked at."""
+    if not order.by_name:
+        check_file(order.gguf)
+        for path, _ in order.lora:
+            check_file(path, "adapter")
+
+
+def check_file(gguf: Path, what: str = "model file") -> None:
     """Raise UsageError unless there is a GGUF file to read: llama.cpp's own words for this help nobody."""
     try:
         with gguf.open("rb") as file:
             magic = file.read(8)
     except OSError as error:
-        what = f"the model file {gguf} cannot be read: {error.strerror}"
-        raise UsageError(what, "check the path") from error
+        raise UsageError(f"the {what} {gguf} cannot be read: {error.strerror}", "check the path") from error
     if magic == b"version ":
-        raise UsageError(f"the model file {gguf} is only a Git LFS pointer", "fetch it: git lfs pull")
+        raise UsageError(f"the {what} {gguf} is only a Git LFS pointer", "fetch it: git lfs pull")
     if not magic.startswith(b"GGUF"):
-        raise UsageError(f"the model file {gguf} is not a GGUF file", "llama.cpp reads only GGUF files")
+        raise UsageError(f"the {what} {gguf} is not a GGUF file", "llama.cpp reads only GGUF files")
 
 
 def choose_engine(wanted: str = "auto") -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from poolcli import paths
 from poolcli.config import Config
 from poolcli.errors import ConfigError, ModelError, UsageError
 from poolcli.messages import Message
@@ -110,6 +111,7 @@ async def _local(gguf: Path, config: Config, tools: Tools, log: Path, rung: str)
         gpu_layers=config.gpu_layers,
         lora=adapter_files(config.lora, config.origins["lora"]),
         extra_body=request_fields(config, gguf.stem, server, demo=local.is_demo(gguf)),
+        idle=config.idle,
         limits=_limits(config),
         speak=_speaker(tools, profile, window, rung),
     )
@@ -127,13 +129,14 @@ async def _named(name: str, config: Config, tools: Tools, rung: str) -> Model:
         ctx=config.context,
         slots=config.slots,
         extra_body=request_fields(config, name, server),
+        idle=config.idle,
         limits=_limits(config),
         speak=_speaker(tools, _local_profile(name, server), config.context, rung),
     )
 
 
 def _local_profile(name: str, server: Server) -> Profile:
-    """The stored profile of a model that pool serves itself, kept under its file: ports come and go."""
+    """The profile of a model that pool serves itself, kept under its file: ports come and go."""
     from poolcli.models import profiles
     from poolcli.models.families import family_of
     from poolcli.models.profile import Profile
@@ -143,6 +146,7 @@ def _local_profile(name: str, server: Server) -> Profile:
         f"local:{server.name}",
         name,
         server=server.name,
+        identity=_content(name) if llama else "",
         family=family_of(name).name,
         schema=llama,
         grammar=llama,
@@ -150,7 +154,26 @@ def _local_profile(name: str, server: Server) -> Profile:
         cache_report=llama,
         progress=llama,
     )
-    return profiles.load(new.url, name) or new
+    stored = profiles.load(new.url, name)
+    return stored if stored is not None and stored.identity == new.identity else new
+
+
+def stored_local(gguf: Path) -> Profile | None:
+    """What earlier runs have learnt of a model file; None when that is nothing, or of another content."""
+    from poolcli.models import profiles
+    from poolcli.models.discovery import server_named
+
+    profile = _local_profile(str(gguf.absolute()), server_named("llama.cpp"))
+    return profile if profiles.load(profile.url, profile.model) == profile else None
+
+
+def _content(file: str) -> str:
+    """What changes with the content of a file: its size and time."""
+    try:
+        about = Path(file).stat()
+    except OSError:
+        return ""
+    return f"{about.st_size} bytes of {about.st_mtime_ns}"
 
 
 def _speaker(tools: Tools, profile: Profile, window: int, rung: str) -> Speak:
@@ -439,7 +462,7 @@ def _adapter(text: str, origin: str) -> tuple[int | Path, float]:
             f"{origin}: `lora` names {text!r}, which is neither ID:SCALE nor FILE:SCALE",
             'for example: lora = ["0:0.5"]',
         ) from None
-    return (int(what[:9]) if what.isdecimal() else Path(what).expanduser()), value
+    return (int(what[:9]) if what.isdecimal() else paths.expanded(what, origin)), value
 
 
 def _limits(config: Config) -> Any:

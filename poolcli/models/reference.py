@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from poolcli import paths
 from poolcli.errors import UsageError
 
 
@@ -61,14 +62,14 @@ def parse(model: str, base_url: str = "") -> Reference:
                 f"`{model}` could be a file here or a model at {base_url}",
                 f"write local:{model} for the file, or remote:{model} for the model at that server",
             )
-        return LocalFile(Path(model).expanduser())
+        return LocalFile(paths.expanded(model, "model"))
     return _remote(model, base_url)
 
 
 def _file(text: str, scheme: str, example: str) -> Path:
     if not text:
         raise UsageError(f"`{scheme}:` names no file", f"for example: --model {scheme}:{example}")
-    return Path(text).expanduser()
+    return paths.expanded(text, "model")
 
 
 def _remote(model: str, base_url: str) -> Remote:

@@ -36,7 +36,7 @@ from poolcli.models.llama_server import (
     GRACE,
     LOADING,
     Order,
-    check_file,
+    check_files,
     choose_engine,
     failure,
     has_xllamacpp,
@@ -100,11 +100,22 @@ class State(Struct, frozen=True):
 
 
 class Running(Struct, frozen=True):
-    """A server of this user, for lists. `used` is whether a pool process needs it now."""
+    """A server of this user, for lists. `users` is how many pool processes need it now."""
 
     folder: Path
     state: State
-    used: bool
+    users: int
+
+    @property
+    def used(self) -> bool:
+        """Whether a pool process needs it now."""
+        return self.users > 0
+
+    @property
+    def says(self) -> str:
+        """What runs, in words."""
+        one = "1 user" if self.users == 1 else f"{self.users} users"
+        return f"{self.state.name}, served by pool (process {self.state.pid}, {one})"
 
 
 def root() -> Path:
@@ -139,8 +150,7 @@ class SharedServer:
 
         Raises UsageError for what is not a GGUF file to read.
         """
-        if not order.by_name:
-            check_file(order.gguf)
+        check_files(order)
         self.order = order
         self.folder = root() / identity(order)
         #: Whether it was this process that started the server.
@@ -224,8 +234,10 @@ class SharedServer:
                 if await self._ready(process, end):
                     return
             raise failure(self.order.gguf.name, None, self.log)
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if isinstance(error, OSError):  # a full disk
+                raise _unusable(self.folder, error) from error
             raise
 
     async def restart(self) -> None:
@@ -477,9 +489,12 @@ def _private(folder: Path) -> None:
             folder.chmod(0o700)
             _distrust(folder)
     except OSError as error:
-        raise ModelError(
-            f"the folder {folder} for the model server cannot be used: {error.strerror}", "set POOL_STATE"
-        ) from error
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> ModelError:
+    what = f"the folder {folder} for the model server cannot be used: {error.strerror}"
+    return ModelError(what, "set POOL_STATE to another folder")
 
 
 def _distrust(folder: Path) -> None:
@@ -528,8 +543,21 @@ def running() -> list[Running]:
         for folder in sorted(root().iterdir()):
             state = read_state(folder)
             if state is not None and state.alive:
-                found.append(Running(folder, state, files.in_use(folder)))
+                found.append(Running(folder, state, _users(folder)))
     return found
+
+
+def _users(folder: Path) -> int:
+    """How many processes hold a lease; 1 also for more, where the system does not list its locks."""
+    if not files.in_use(folder):
+        return 0
+    try:
+        about = (folder / files.LEASES).stat()
+        locks = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return 1
+    place = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+    return max(1, sum(place in line.split() and "->" not in line for line in locks))
 
 
 def folders() -> list[Path]:

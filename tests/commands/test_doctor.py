@@ -247,3 +247,26 @@ def test_at_a_terminal_lines_are_wrapped_and_coloured(repo: Path, monkeypatch: p
     out = Terminal()
     doctor.run({"base_url": "http://127.0.0.1:9/v1"}, out=out)
     assert "\x1b" not in out.getvalue()
+
+
+def test_shared_servers_that_run(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp")
+    import asyncio
+    import shutil
+
+    from poolcli.models import local, shared_server
+
+    file = tmp_path / "mine.gguf"
+    shutil.copy(local.demo_model(), file)
+    monkeypatch.setenv("POOL_MODEL", f"local:{file}")
+    server = shared_server.SharedServer(local.order_for(file, ctx=1024, threads=1))
+
+    async def look() -> str:
+        await server.join()
+        try:
+            return (await asyncio.to_thread(examine)).said["running"]
+        finally:
+            await server.stop_if_unused()
+
+    said = asyncio.run(look())
+    assert said == f"mine, served by pool (process {server.pid}, 1 user) at {server.base_url}\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -225,3 +226,55 @@ def test_what_cannot_be_served(run: Callable[..., Any], reference: str, word: st
     process = run("serve", reference, FLAGS)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 2 and word in said
+
+
+def test_idle_is_a_setting_also_of_pool_do(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOL_IDLE", "2s")
+    settings = config.load(flags={"model": f"local:{file}", "threads": 1})
+
+    async def use() -> int:
+        model = await opening.open_reference(settings, [], log=Path("/dev/null"))
+        (running,) = shared_server.running()
+        assert running.users == 1 and running.says.endswith(f"(process {running.state.pid}, 1 user)")
+        await model.aclose()
+        return running.state.pid
+
+    pid = asyncio.run(use())
+    end = time.monotonic() + 20
+    while files.started(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not files.started(pid), "it did not end when idle"
+
+
+def test_a_project_cannot_set_idle(tmp_path: Path) -> None:
+    (tmp_path / ".pool").mkdir()
+    (tmp_path / ".pool" / "config.toml").write_text("idle = 5\n")
+    settings = config.load(tmp_path, environ={})
+    assert settings.idle == 600 and "`idle` is ignored" in "".join(settings.notices)
+
+
+def test_users_are_counted(run: Callable[..., subprocess.Popen[str]], file: Path) -> None:
+    both = [run("serve", str(file), FLAGS, json=True) for _ in range(2)]
+    pids = {served(process)["pid"] for process in both}
+    (found,) = shared_server.running()
+    assert pids == {found.state.pid} and found.users == (2 if Path("/proc/locks").exists() else 1)
+
+
+def test_a_full_disk_is_said_in_one_sentence(file: Path, tmp_path: Path) -> None:
+    """No file may grow: what a full disk does, without one."""
+    argv = [sys.executable, "-m", "poolcli", "models", "serve", str(file)]
+    done = subprocess.run(
+        argv,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(local.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )
+    assert done.returncode == 6 and "for the model server cannot be used: File too large" in done.stderr
+
+
+def test_an_adapter_that_is_not_there(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOL_LORA", "/no/such/adapter.gguf:1")
+    with pytest.raises(UsageError, match="the adapter /no/such/adapter"):
+        model_servers.serve(str(file), {})

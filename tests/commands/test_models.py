@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import stat
 import subprocess
 import sys
@@ -159,6 +160,31 @@ def test_the_key_of_the_environment_is_used_and_not_stored(pool: Pool) -> None:
     assert pool("use", server.url, "--key-stdin", input="").returncode == 2
 
 
+def test_a_broken_file_is_seen_before_anything_is_measured(pool: Pool) -> None:
+    pool.file.parent.mkdir(parents=True)
+    pool.file.write_text("model = \n")
+    with serving() as server:
+        done = pool("use", server.url, "--key-stdin", input="k\n")
+        assert done.returncode == 2 and "not valid TOML" in done.stderr and server.asked == []
+    assert not pool.profiles
+
+
+def test_names_and_numbers_that_are_none(pool: Pool) -> None:
+    """Half a surrogate pair cannot be written into any file; nobody has 10^30 tokens of context."""
+    with serving(kind="vllm", models=["\ud800x", "b"], window=10**30) as server:
+        done = pool("use", server.url)
+    assert done.returncode == 0, done.stderr
+    assert pool.config["model"] == "b" and "does not say how large its context is" in done.stdout
+
+
+def test_a_home_folder_that_nobody_has(pool: Pool) -> None:
+    for name in ("~no-such-user-here/x.gguf", "local:~no-such-user-here/x.gguf"):
+        done = pool("use", name)
+        assert done.returncode == 2 and "is no home folder" in done.stderr, done.stderr
+    done = pool(env={"POOL_STATE": "~no-such-user-here"})
+    assert done.returncode == 2 and "POOL_STATE: ~no-such-user-here is no home folder" in done.stderr
+
+
 # Using what pool serves itself
 
 
@@ -202,6 +228,7 @@ def test_a_configured_server_that_is_down_is_listed_with_why(pool: Pool) -> None
         pass
     done = pool(env={"POOL_BASE_URL": server.url})
     assert done.returncode == 0 and f"* {server.url}  (cannot connect" in done.stdout
+    assert "connection refused" in done.stdout and "Errno" not in done.stdout
 
 
 def test_usual_ports_are_found_and_never_get_the_key(pool: Pool) -> None:
@@ -223,6 +250,44 @@ def test_hostile_names_reach_no_terminal(pool: Pool) -> None:
         done = pool("use", server.url, "a\x1b[2Jb")
     assert done.returncode == 0 and "\x1b" not in done.stdout + done.stderr
     assert pool.config["model"] == "a\x1b[2Jb"
+
+
+def test_the_list_for_programs(pool: Pool) -> None:
+    with serving(models=["a", "b"]) as server:
+        done = pool("--json", env={"POOL_BASE_URL": server.url})
+        found = {one["place"]: one for one in json.loads(done.stdout)}
+        assert found[server.url]["models"] == ["a", "b"] and found[server.url]["used"]
+        assert found["demo"]["used"] is False and found["demo"]["lines"] == []
+    done = pool("--json", "list")
+    assert done.returncode == 2 and "pool models list … --json" in done.stderr
+
+
+def test_what_runs_have_learnt_of_a_file_is_shown_until_it_is_another(pool: Pool, tmp_path: Path) -> None:
+    file = tmp_path / "x.gguf"
+    shutil.copy(DEMO, file)
+    learn = """
+import sys
+from pathlib import Path
+from msgspec.structs import replace
+from poolcli.models import opening, profiles
+from poolcli.models.discovery import server_named
+known = opening._local_profile(sys.argv[1], server_named("llama.cpp"))
+profiles.save(replace(known, rung="text", decode=35.0))
+"""
+    subprocess.run([sys.executable, "-c", learn, str(file)], env=pool.env, cwd=ROOT, check=True)
+    env = {"POOL_MODEL": f"local:{file}"}
+    said = pool(env=env).stdout
+    assert f"* {file}  served by pool" in said and "written as text" in said and "writes 35 tokens/s" in said
+    assert "1970" not in said
+    os.utime(file, (1, 1))
+    said = pool(env=env).stdout
+    assert f"* {file}  served by pool" in said and "tokens/s" not in said
+
+
+def test_a_reader_that_has_gone_is_no_internal_error(pool: Pool) -> None:
+    line = f"set -o pipefail; {sys.executable} -m poolcli models list | head -1"
+    done = subprocess.run(["bash", "-c", line], cwd=pool.home, env=pool.env, capture_output=True, text=True)
+    assert done.returncode in (0, 141) and done.stderr == ""
 
 
 # Words
@@ -254,3 +319,9 @@ def test_names_that_mean_something_else_are_written_literally(
         user_file.use_server("http://127.0.0.1:1/v1", name)
         assert tomllib.loads(user_file.file().read_text())["model"] == written
     assert not list(user_file.file().parent.glob(".config-*"))
+
+
+def test_what_could_not_be_measured_is_not_said_to_be_missing() -> None:
+    lost = Profile("u", "m", server="vllm", window=40960, unknown=("schema", "grammar", "rung"), probed=1.0)
+    found = {line.name: line.text for line in profile_text.lines(lost)}
+    assert found["held to"] == "could not be measured" and "none came" in found["tool calls"]

@@ -383,6 +383,7 @@ def test_a_refused_connection() -> None:
         with pytest.raises(ModelError, match=f"cannot connect to {url}") as caught:
             asyncio.run(ask(Endpoint(url, "m")))
     assert caught.value.retryable and "pool doctor" in caught.value.hint
+    assert str(caught.value).endswith(": connection refused")
 
 
 BEGUN = SSE + event({"content": "half"})
