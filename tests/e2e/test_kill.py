@@ -9,14 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import CALC, REPAIR, TEST_CALC, Pool, call, git, make_repo, reply, script, snapshot
+from tests.e2e.conftest import (
+    CALC,
+    FIX,
+    REPAIR,
+    TEST_CALC,
+    Pool,
+    call,
+    git,
+    make_repo,
+    reply,
+    script,
+    snapshot,
+)
 from tests.e2e.test_interrupt import marked
 
 pytestmark = pytest.mark.slow
 
-#: Writes a file per step, so that a step done twice or left out shows in the result.
+#: Notes each step, so that one done twice or left out shows in the result. A kill between the word that the edit runs
+#: and the edit itself leaves it undone, and pool never repeats it; the model makes sure, as one that looks would.
 STEPS = (
     *REPAIR[:4],
+    reply("", call("edit", **FIX)),
     *(reply("", call("shell", command=f"echo {n} >> steps.txt")) for n in range(6)),
     reply("Fixed, and six steps noted."),
 )
