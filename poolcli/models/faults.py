@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -252,9 +251,6 @@ def network(error: httpx.HTTPError, url: str) -> ModelError:
             "name your authority's certificates in SSL_CERT_FILE",
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        if isinstance(cause, OSError) and cause.errno and not isinstance(cause, ssl.SSLError):
-            # asyncio's own words are for programmers; a name that was not found has a negative number.
-            words = (os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)).lower()
         hint = f"is the server running? {DOCTOR}"
         return UnreachableError(f"cannot connect to {url}: {words}", hint, retryable=True)
     if isinstance(error, httpx.RemoteProtocolError) and "illegal" in words:

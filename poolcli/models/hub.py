@@ -163,7 +163,7 @@ def _failure(error: Exception, name: str, revision: str, endpoint: str) -> PoolE
             f"there is no repository {name} at {endpoint}, or it is private",
             "check the name; for a private one set HF_TOKEN",
         )
-    said = " ".join(str(error).split())[:MAX_QUOTE]
+    said = re.sub(r"\[Errno -?\d+\] ", "", " ".join(str(error).split()))[:MAX_QUOTE]
     if "HfHubHTTPError" in kinds:
         return PoolError(f"the hub {endpoint} does not answer as a hub does: {said}", ELSEWHERE)
     return PoolError(f"the hub {endpoint} cannot be reached: {said or type(error).__name__}", ELSEWHERE)

@@ -93,8 +93,16 @@ async def _connect(request: httpx.Request) -> _Link:
     except TimeoutError as error:
         raise httpx.ConnectTimeout(f"no connection within {limit:g} s", request=request) from error
     except OSError as error:  # refused, unknown host, untrusted certificate
-        raise httpx.ConnectError(str(error), request=request) from error
+        raise httpx.ConnectError(_why(error), request=request) from error
     return _Link(reader, writer)
+
+
+def _why(error: OSError) -> str:
+    """Why there is no connection: the system's words, for asyncio's own are for programmers."""
+    if isinstance(error, ssl.SSLError) or not error.errno:
+        return str(error)
+    # A name that was not found has a negative number.
+    return (os.strerror(error.errno) if error.errno > 0 else str(error.strerror)).lower()
 
 
 class _Link:
