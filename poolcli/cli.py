@@ -480,7 +480,6 @@ def models_serve(
 ) -> None:
     """Serve a model on this machine until it is stopped or idle; all `pool` processes share it."""
     from poolcli.commands import model_servers as command
-    from poolcli.models.opening import adapter_files
 
     flags = {
         "context": context,
@@ -489,7 +488,7 @@ def models_serve(
         "slots": slots,
         "kv_type": kv_type,
         "gpu_layers": gpu_layers,
-        "lora": adapter_files(lora, "--lora") if lora else None,
+        "lora": lora or None,
         "idle": idle,
         "force": force or None,
         "show_key": show_key or None,

@@ -7,6 +7,7 @@ command itself is the request, since a question to nobody would hang.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import signal
@@ -17,6 +18,7 @@ from typing import Any, TextIO, TypeVar
 
 from msgspec import Struct
 
+from poolcli import config
 from poolcli.commands import progress
 from poolcli.commands.progress import Shown
 from poolcli.errors import Exit, PoolError, UsageError
@@ -168,7 +170,7 @@ def _get(wanted: Wanted, watch: Shown, *, yes: bool, free: FreeSpace = free_spac
         )
     if before is not None and _same(before, wanted):
         _say(f"{wanted.name} is here already: {_place(before.path)}")
-        return _next_steps(before.name)
+        return _next_steps(before)
     place = library.home(wanted.name)
     have = {file: _here(place / file, remote, before) for file, remote in wanted.files}
     missing = sum(max(0, remote.size - have[file]) for file, remote in wanted.files)
@@ -204,7 +206,7 @@ def _get(wanted: Wanted, watch: Shown, *, yes: bool, free: FreeSpace = free_spac
             (place / old.name).unlink(missing_ok=True)  # of the version that this one replaces
     watch.close()
     _say(f"{entry.name} is here: {_place(entry.path)}")
-    return _next_steps(entry.name)
+    return _next_steps(entry)
 
 
 def _same(before: Entry, wanted: Wanted) -> bool:
@@ -220,8 +222,6 @@ def _same(before: Entry, wanted: Wanted) -> bool:
 
 def _here(target: Path, remote: Remote, before: Entry | None) -> int:
     """Bytes of a file that need not be fetched: of a begun one, or all when it is here as it should be."""
-    import contextlib
-
     old = next((file for file in before.files if file.name == target.name), None) if before else None
     with contextlib.suppress(OSError):
         if old and remote.sha256 and old.sha256 == remote.sha256 and target.stat().st_size == old.size:
@@ -306,7 +306,7 @@ def _register(path: Path, name: str, sha256: str) -> int:
         )
     entry = library.register(ours, path, sha256, quant=sources.quantisation(path.name) or _quant(path))
     _say(f"{entry.name} is registered: {_place(entry.path)} ({gb(entry.size)}; the file stays where it is)")
-    return _next_steps(entry.name)
+    return _next_steps(entry)
 
 
 def _quant(path: Path) -> str:
@@ -491,11 +491,19 @@ def _confirmed(question: str, *, default: bool) -> bool:
     return default if not word else word in ("y", "yes")
 
 
-def _next_steps(name: str) -> int:
+def _next_steps(entry: Entry) -> int:
     """Say what to type now; returns 0."""
-    _say(f'  pool do "fix the failing test" --model {name}')
-    _say(f"  pool models use {name}")
+    _say(f'  pool do "fix the failing test" --model {_reference(entry)}')
+    _say(f"  pool models use {entry.name}")
     return 0
+
+
+def _reference(entry: Entry) -> str:
+    """What `--model` has to be: the name, but where a server is configured that would be asked for it."""
+    with contextlib.suppress(PoolError):
+        if config.load().base_url:
+            return shlex.quote(f"local:{entry.path}")
+    return entry.name
 
 
 def _say(text: str) -> None:

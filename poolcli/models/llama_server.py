@@ -100,6 +100,11 @@ class LocalServer(Struct):
         return self.order.name
 
     @property
+    def context(self) -> int:
+        """Tokens of each conversation, as it was asked for."""
+        return self.order.ctx
+
+    @property
     def slot(self) -> int | None:
         """The slot that requests are pinned to: none, for a server that has one client."""
         return None
@@ -248,6 +253,10 @@ def check_files(order: Order) -> None:
 
 def check_file(gguf: Path, what: str = "model file") -> None:
     """Raise UsageError unless there is a GGUF file to read: llama.cpp's own words for this help nobody."""
+    try:
+        str(gguf).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the name of the {what} {gguf} is not UTF-8 text", "give it another name") from None
     try:
         with gguf.open("rb") as file:
             magic = file.read(8)

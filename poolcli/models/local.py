@@ -61,6 +61,10 @@ class Server(Protocol):
         """Whether it still runs."""
 
     @property
+    def context(self) -> int:
+        """Tokens of each conversation, as it was started; 0 when that was left to it."""
+
+    @property
     def slot(self) -> int | None:
         """The slot to pin requests to; None for none."""
 
@@ -334,6 +338,7 @@ class _Saying(Struct, frozen=True):
                 server.name,
                 server.api_key,
                 extra_body={**pin, **self.extra_body},
+                window=server.context,
                 limits=self.limits,
                 key_name="the local server's key",
             )

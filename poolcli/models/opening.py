@@ -98,7 +98,6 @@ async def _local(gguf: Path, config: Config, tools: Tools, log: Path, rung: str)
 
     server = server_named("llama.cpp")
     profile = _local_profile(str(gguf.absolute()), server)
-    window = config.context or (local.DEMO_CONTEXT if local.is_demo(gguf) else local.DEFAULT_CONTEXT)
     return await local.open_local(
         gguf,
         (),
@@ -113,7 +112,7 @@ async def _local(gguf: Path, config: Config, tools: Tools, log: Path, rung: str)
         extra_body=request_fields(config, gguf.stem, server, demo=local.is_demo(gguf)),
         idle=config.idle,
         limits=_limits(config),
-        speak=_speaker(tools, profile, window, rung),
+        speak=_speaker(tools, profile, rung),
     )
 
 
@@ -131,7 +130,7 @@ async def _named(name: str, config: Config, tools: Tools, rung: str) -> Model:
         extra_body=request_fields(config, name, server),
         idle=config.idle,
         limits=_limits(config),
-        speak=_speaker(tools, _local_profile(name, server), config.context, rung),
+        speak=_speaker(tools, _local_profile(name, server), rung),
     )
 
 
@@ -176,7 +175,7 @@ def _content(file: str) -> str:
     return f"{about.st_size} bytes of {about.st_mtime_ns}"
 
 
-def _speaker(tools: Tools, profile: Profile, window: int, rung: str) -> Speak:
+def _speaker(tools: Tools, profile: Profile, rung: str) -> Speak:
     """How a model at a server of ours is spoken to; the same tools after every restart."""
     from poolcli.models.endpoint import Speeds
 
@@ -184,7 +183,7 @@ def _speaker(tools: Tools, profile: Profile, window: int, rung: str) -> Speak:
 
     def speak(endpoint: Endpoint) -> Opened:
         if not chosen:
-            chosen.append(tools(ModelInfo(endpoint.model, endpoint.url, endpoint.window or window)))
+            chosen.append(tools(ModelInfo(endpoint.model, endpoint.url, endpoint.window)))
         endpoint = replace(
             endpoint,
             progress=profile.progress,

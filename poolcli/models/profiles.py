@@ -33,7 +33,7 @@ def folder() -> Path:
 def path_of(url: str, model: str) -> Path:
     """The file of one model at one server: named for people, told apart by a hash of both."""
     name = re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-.")[:40] or "model"
-    told_apart = hashlib.sha256(f"{url}\0{model}".encode()).hexdigest()[:12]
+    told_apart = hashlib.sha256(f"{url}\0{model}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return folder() / f"{name}-{told_apart}.json"
 
 
@@ -64,7 +64,7 @@ def save(profile: Profile) -> bool:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that is no text
         return False
     return True
 

@@ -185,6 +185,11 @@ class SharedServer:
         return self.order.name
 
     @property
+    def context(self) -> int:
+        """Tokens of each conversation, as it was planned; 0 when that was left to it."""
+        return self.state.context
+
+    @property
     def pid(self) -> int:
         """The worker's process."""
         return self.state.pid

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -518,3 +519,20 @@ def test_a_full_disk_in_the_middle(server: FileServer, pool: Pool, tmp_path: Pat
         assert CONTENT.startswith((pool.models / NAME / f"{FILE}.part").read_bytes())
     assert pool("get", NAME).returncode == 0
     assert (pool.models / NAME / FILE).read_bytes() == CONTENT
+
+
+def test_with_a_server_configured_the_next_step_names_the_file(pool: Pool, tmp_path: Path) -> None:
+    """`--model NAME` would be asked of that server."""
+    file = tmp_path / "my model.gguf"
+    shutil.copy(DEMO, file)
+    pool.env["POOL_BASE_URL"] = "http://127.0.0.1:9/v1"
+    done = pool("get", str(file))
+    assert done.returncode == 0, done.stderr
+    assert f"--model 'local:{file}'" in done.stdout and "pool models use my-model" in done.stdout
+
+
+def test_an_address_where_nobody_is(pool: Pool) -> None:
+    pool.env["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    for what in ("http://127.0.0.1:9/x.gguf", "a/b"):
+        done = pool("get", what)
+        assert done.returncode == 1 and "onnection refused" in done.stderr and "Errno" not in done.stderr

@@ -23,6 +23,7 @@ from poolcli.commands import model_servers
 from poolcli.errors import UsageError
 from poolcli.models import llama_worker as files
 from poolcli.models import local, opening, shared_server
+from poolcli.models.base import ModelInfo
 
 pytest.importorskip("xllamacpp")
 
@@ -278,3 +279,38 @@ def test_an_adapter_that_is_not_there(file: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("POOL_LORA", "/no/such/adapter.gguf:1")
     with pytest.raises(UsageError, match="the adapter /no/such/adapter"):
         model_servers.serve(str(file), {})
+
+
+def test_adapters_are_given_as_in_the_configuration(file: Path, tmp_path: Path) -> None:
+    """The whole command: its options are settings, checked as such."""
+    argv = [sys.executable, "-m", "poolcli", "models", "serve", str(file), "--lora", "/no/such.gguf:0.5"]
+    env = {**os.environ, "PYTHONPATH": str(Path(local.__file__).parents[2])}
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and "the adapter /no/such.gguf cannot be read" in done.stderr
+
+
+def test_the_tools_are_chosen_for_the_window_that_was_planned(file: Path) -> None:
+    """The file was trained for 4,096 tokens: that is what its server gets, whatever is usual."""
+    windows = []
+
+    def tools(info: ModelInfo) -> list[dict[str, Any]]:
+        windows.append(info.window)
+        return []
+
+    async def use() -> int:
+        settings = config.load(flags={"model": f"local:{file}", "threads": 1})
+        model = await opening.open_reference(settings, tools, log=Path("/dev/null"))
+        await model.aclose()
+        return model.info.window
+
+    assert asyncio.run(use()) == 4096 and windows == [4096]
+
+
+def test_a_file_whose_name_is_no_text(tmp_path: Path, file: Path) -> None:
+    bad = os.fsencode(tmp_path) + b"/\xff.gguf"
+    shutil.copy(file, bad)
+    env = {**os.environ, "PYTHONPATH": str(Path(local.__file__).parents[2])}
+    for command in (["models", "use"], ["models", "get"], ["models", "serve"], ["doctor", "--model"]):
+        argv = [sys.executable, "-m", "poolcli", *command, os.fsdecode(bad)]
+        done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 2 and "is not UTF-8 text" in done.stdout + done.stderr, done.stderr

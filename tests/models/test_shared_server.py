@@ -678,7 +678,7 @@ def test_a_llama_server_on_path_is_shared_with_all_that_was_asked_for(
     )
     file, lora = tmp_path / "mine.gguf", tmp_path / "adapter.gguf"
     shutil.copy(local.demo_model(), file)
-    lora.touch()
+    lora.write_bytes(b"GGUF")
 
     async def use() -> int:
         wanted = order(
