@@ -75,7 +75,9 @@ def _cut(message: Message, usage: Mapping[str, Any]) -> Lapse | None:
     counted = usage.get("completion")
     limit = f"{counted} tokens" if counted and not usage.get("estimated") else "a number of tokens"
     told = CUT if message.text.strip() else CUT_THOUGHT
-    why = f"every reply of the model was cut off at {limit}: allow longer ones (max_reply)"
+    why = (
+        f"every reply of the model was cut off at {limit}: allow longer ones (max_reply, or a larger context)"
+    )
     return Lapse("cut", told.format(limit=limit), why, 3, CUT_CALL.format(limit=limit))
 
 

@@ -80,6 +80,9 @@ MARGIN = 16
 SPARSE = 8
 #: A server that reports fewer tokens counts only what it had to compute anew; none cuts a conversation this short.
 LEAST_CUT = 1024
+#: A reply of more than this part of the window is not cut off for want of room: a conversation that was made
+#: shorter takes up to half of it, and would hardly leave more.
+LONG = 3
 
 
 def refused(said: str) -> bool:
@@ -108,7 +111,8 @@ def cut_off(reply: Reply, window: int, max_reply: int = 0) -> bool:
     """Whether a reply ended only because the window was full: llama.cpp, vLLM and Ollama send 200 then.
 
     LM Studio sends an empty reply instead when already the prompt was too long. A reply whose calls are all
-    whole is none of these. `max_reply` is the limit that was asked for, 0 for none.
+    whole is none of these, nor is one that took a large part of the window: it is too long by itself. `max_reply`
+    is the limit that was asked for, 0 for none.
     """
     usage, message = reply.usage, reply.message
     if not window or usage.prompt is None:
@@ -116,7 +120,7 @@ def cut_off(reply: Reply, window: int, max_reply: int = 0) -> bool:
     if not message.parts:
         return usage.prompt >= window - MARGIN
     written = usage.completion or 0
-    if reply.finish != "length" or (max_reply and written >= max_reply):
+    if reply.finish != "length" or (max_reply and written >= max_reply) or written > window // LONG:
         return False
     if message.calls and all(call.args is not None for call in message.calls):
         return False

@@ -32,6 +32,7 @@ def reply(*parts: Part, finish: str = "length", prompt: int | None = 3000, compl
         (reply(Text("I th")), 4096, 1096, False),  # as long as was asked for
         (reply(Text("I th")), 4096, 2000, True),
         (reply(Think("Let me")), 4096, 0, True),
+        (reply(Think("Let me"), prompt=900, completion=3196), 4096, 0, False),  # it is the reply that is long
         (reply(BROKEN), 4096, 0, True),
         (reply(WHOLE), 4096, 0, False),
         (
