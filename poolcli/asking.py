@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import count
 from typing import Any
 
 from msgspec.structs import replace
@@ -143,12 +144,17 @@ def _characters(message: Message) -> int:
 
 
 def _unique(run: Run, message: Message) -> Message:
-    """The message with call ids that no earlier message of this run used: results are matched by id."""
-    used = run.projection.call_ids
-    if used.isdisjoint(call.id for call in message.calls):
-        return message
-    turn = run.spent.turns + 1
-    parts = tuple(
-        replace(p, id=f"{p.id}-{turn}") if isinstance(p, Call) and p.id in used else p for p in message.parts
-    )
-    return Message(message.role, parts)
+    """The message with ids that no other call of this run has: results are matched by id."""
+    taken, parts = set(run.projection.call_ids), []
+    for part in message.parts:
+        if isinstance(part, Call):
+            part = replace(part, id=_free(part.id, taken, run.spent.turns + 1))
+            taken.add(part.id)
+        parts.append(part)
+    return Message(message.role, tuple(parts))
+
+
+def _free(id: str, taken: Collection[str], turn: int) -> str:
+    """The id, or one made of it and the first number from the turn's on that makes it a new one."""
+    numbered = (f"{id}-{number}" for number in count(turn))
+    return id if id not in taken else next(new for new in numbered if new not in taken)

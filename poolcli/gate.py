@@ -24,6 +24,8 @@ READING = frozenset({"read", "search"})
 #: ends: a model that repeats itself does not stop by itself (two peers were seen to repeat a call 200 times).
 REPEATS_TOLD, REPEATS_END = 4, 12
 
+UNREADABLE = "error: the arguments are not a JSON object (cut off, or wrongly quoted); make the call again"
+
 
 class Repeating(Exception):
     """The model made the same call with the same result over and over."""
@@ -74,11 +76,10 @@ class Gate:
 
     def _check(self, call: Call, torn: str = "") -> _Checked:
         tool = self._tools.get(call.name)
-        if torn and call.args is None:
-            # Said first: even the name may have been cut off.
-            return _Checked(
-                call, call.name, tool.contract.kind if tool else "other", refusal=torn, why="invalid"
-            )
+        if call.args is None:
+            # Said first: where it broke off, even its name may not be whole.
+            kind = tool.contract.kind if tool else "other"
+            return _Checked(call, call.name, kind, refusal=torn or UNREADABLE, why="invalid")
         if tool is None:
             names = ", ".join(self._tools)
             return _Checked(
@@ -88,11 +89,6 @@ class Gate:
                 why="invalid",
             )
         contract = tool.contract
-        if call.args is None:
-            text = (
-                "error: the arguments are not a JSON object (cut off, or wrongly quoted); make the call again"
-            )
-            return _Checked(call, contract.name, contract.kind, refusal=text, why="invalid")
         try:
             args = contracts.check(contract, call.args)
         except ToolError as error:

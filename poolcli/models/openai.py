@@ -117,7 +117,7 @@ class OpenAIModel:
             finish = "repetition"
             extra["written"] = assembler.written
         else:
-            message = self._dialect.read(message)
+            message = self._dialect.read(message, cut=assembler.cut)
             finish = assembler.finish or ("tool_calls" if message.calls else "stop")
             self._pace.learn(usage, timings, first, total)
         speeds = self._pace.speeds

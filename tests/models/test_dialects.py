@@ -394,6 +394,13 @@ def test_a_block_that_was_cut_off_is_not_run() -> None:
     assert (call.name, call.args, call.raw) == ("shell", None, "rm -rf build/tm")
 
 
+def test_a_fence_in_a_file_that_was_cut_off_does_not_end_the_block() -> None:
+    """Otherwise half of the file would be written, and nobody told."""
+    content = "```bash\ncat > README.md <<'EOF'\n# Title\n\n```\nusage\n```\n\nMo"
+    (call,) = dialect_of("shell").read(said(Text(content)), cut=True).calls
+    assert (call.name, call.args) == ("shell", None)
+
+
 def test_many_blocks_take_linear_time() -> None:
     """Each looks as if a heredoc began in it. In quadratic time this would take an hour."""
     content = "```bash\necho $((1<<n))\n```\n" * 50_000

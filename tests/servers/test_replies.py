@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from poolcli.lapses import CUT, CUT_THOUGHT, EMPTY, THOUGHT
+from poolcli.models.dialects.text import call_text
 from tests.models.misbehaving import SSE, answer, event
 from tests.servers.harness import DONE, FIX, OVER, ask, call, calling, part, saying
 
@@ -119,7 +120,8 @@ def test_thought_that_was_cut_off(do) -> None:
 def test_always_cut_off_is_exit_4_and_names_the_setting(do, play: bytes) -> None:
     done = do(play)
     assert done.code == 4, done.out
-    assert done.why == "every reply of the model was cut off at 64 tokens: allow longer ones (max_reply)"
+    why = "every reply of the model was cut off at 64 tokens: allow longer ones (max_reply, or a larger context)"
+    assert done.why == why
     called = {
         c["id"] for r in done.events("model.replied") for c in r["message"]["parts"] if c["type"] == "call"
     }
@@ -131,6 +133,16 @@ def test_cut_off_because_the_window_is_full_is_another_matter(do) -> None:
     full = saying("and so", "length", usage={"prompt_tokens": 32_700, "completion_tokens": 68})
     done = do(full, FIX, OVER)
     assert CUT.format(limit="68 tokens") not in steered(done)
+
+
+def test_a_reply_that_alone_fills_the_window_does_not_end_the_run(do) -> None:
+    """A model that thinks without end: there is nothing in the conversation that could be left out for it."""
+    usage = {"prompt_tokens": 900, "completion_tokens": 31_868}
+    done = do(
+        SSE + event({"reasoning_content": "First"}) + event({}, "length", usage=usage) + DONE, FIX, OVER
+    )
+    assert done.code == 0, done.out
+    assert steered(done) == [CUT_THOUGHT.format(limit="31868 tokens")]
 
 
 # Calls in odd forms: they run, once each.
@@ -220,3 +232,18 @@ def test_an_id_of_an_earlier_reply_is_told_apart(do) -> None:
     assert done.code == 0, done.out
     results = [d["id"] for d in done.events("tool.done")]
     assert len(results) == len(set(results)) == 3
+
+
+def test_calls_in_fields_and_in_the_text_are_told_apart(do) -> None:
+    """A server that parses calls which it was not asked for, and one of which it left in the text."""
+    half = "I look. <tool_call>\n<function=re"
+    read = SSE + event({"content": half}) + event({"tool_calls": [call("read", "call_1", path="calc.py")]})
+    edit = call_text("edit", json.loads(TEXT))
+    no = "is not supported"
+    refusals = [answer(400, {"error": {"message": f"{what} {no}"}}) for what in ("tools", "response_format")]
+    done = do(*refusals, read + event({}, "stop") + DONE, saying(edit), OVER)
+    assert done.code == 0, done.out
+    results = done.events("tool.done")
+    assert [d["name"] for d in results] == ["read", "unfinished_call", "edit"]
+    assert len({d["id"] for d in results}) == 3
+    assert "cut off" in results[1]["text"] and "no tool" not in results[1]["text"]

@@ -48,5 +48,8 @@ class Dialect(Protocol):
         A message of results holds all those of one reply, in the order of its calls.
         """
 
-    def read(self, message: Message) -> Message:
-        """The reply with the calls that its text holds. Never raises; without a call it is the same message."""
+    def read(self, message: Message, *, cut: bool = False) -> Message:
+        """The reply with the calls that its text holds. Never raises; without a call it is the same message.
+
+        `cut` says that it ended at a limit: what looks whole may be the beginning of more.
+        """

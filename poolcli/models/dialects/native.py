@@ -106,7 +106,7 @@ class Native:
             ]
         return body
 
-    def read(self, message: Message) -> Message:
+    def read(self, message: Message, *, cut: bool = False) -> Message:
         """Calls that came in their fields, else those that the model wrote into its text or reasoning."""
         self.heard = message
         if message.calls or not self._tools:

@@ -175,7 +175,7 @@ class Constrained:
             case role:
                 yield {"role": role, "content": message.text}
 
-    def read(self, message: Message) -> Message:
+    def read(self, message: Message, *, cut: bool = False) -> Message:
         """The call in the object; where the server constrained nothing, those in any known form."""
         self.heard = message
         parts = parse(message.text, self._names)

@@ -61,8 +61,11 @@ class Block(Struct, frozen=True):
     closed: bool = True
 
 
-def fenced(text: str) -> list[Block]:
-    """The fenced blocks of a text. A fence inside of a heredoc belongs to the file that is being written."""
+def fenced(text: str, *, cut: bool = False) -> list[Block]:
+    """The fenced blocks of a text. A fence inside of a heredoc belongs to the file that is being written.
+
+    `cut` says that the text goes on behind its end, where a heredoc may have its own.
+    """
     lines = text.split("\n")
     found: list[Block] = []
     at, heredocs = 0, True
@@ -73,7 +76,7 @@ def fenced(text: str) -> list[Block]:
             continue
         shell = opened[2].lower() in _SHELLS
         end = _end(lines, at + 1, opened[1], heredocs=shell and heredocs)
-        if end is None and shell and heredocs:
+        if end is None and shell and heredocs and not cut:
             # What looked like a heredoc was none (`1 << n`). Said once, so that this stays linear.
             heredocs = False
             end = _end(lines, at + 1, opened[1], heredocs=False)
@@ -158,11 +161,11 @@ class Fenced:
             case role:
                 yield {"role": role, "content": message.text}
 
-    def read(self, message: Message) -> Message:
+    def read(self, message: Message, *, cut: bool = False) -> Message:
         """The last block as a call; one that was cut off as a call without arguments, which is not run."""
         self.heard = message
         text = message.text
-        found = [one for one in fenced(text) if one.shell and (one.text.strip() or not one.closed)]
+        found = [one for one in fenced(text, cut=cut) if one.shell and (one.text.strip() or not one.closed)]
         if not found:
             return message
         last = found[-1]

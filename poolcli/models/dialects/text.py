@@ -114,7 +114,7 @@ class Written:
             case role:
                 yield {"role": role, "content": message.text}
 
-    def read(self, message: Message) -> Message:
+    def read(self, message: Message, *, cut: bool = False) -> Message:
         """The calls in the text, in this form or in any other that is known."""
         self.heard = message
         return recovered(message, self._tools)
