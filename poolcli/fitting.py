@@ -63,6 +63,8 @@ class Room:
         #: What the server's answers said of its window; 0 for nothing. Only for this process: a person who starts
         #: the server with more and resumes gets more.
         self._learned = 0
+        #: The rung of the ladder at which the last reply was asked for.
+        self._rung = model.info.rung
         self._told = self._tight = False
 
     @property
@@ -76,6 +78,9 @@ class Room:
         Raises ContextExceededError when it does not fit even so: nothing is made shorter twice for one reply.
         """
         self._before()
+        before, self._rung = self._rung, self._model.info.rung
+        if before != self._rung:
+            self._run.cache.excuse()
         try:
             message = await ask()
         except ContextExceededError as error:
@@ -84,7 +89,8 @@ class Room:
                 message = await ask()
             except ContextExceededError as again:
                 raise self._hopeless(again) from again
-        self._after()
+        # Each rung tells of the tools in another way, so counts of two rungs cannot be compared.
+        self._after(comparable=before == self._model.info.rung)
         return message
 
     def check(self, reply: Reply) -> None:
@@ -230,8 +236,11 @@ class Room:
             window=self.window,
         )
 
-    def _after(self) -> None:
-        """Look at the count of the reply that was just recorded: some servers leave out what does not fit."""
+    def _after(self, *, comparable: bool) -> None:
+        """Look at the count of the reply that was just recorded: some servers leave out what does not fit.
+
+        `comparable` is whether its request was made like the one before.
+        """
         counted = self._counted()
         if not counted or self._told or self._model.info.strict:
             return
@@ -239,7 +248,7 @@ class Room:
         messages = self._run.projection.messages[:-1]
         # In a window that is known to be small it is we who make things fit, and prompts are short.
         small = 0 < window < SMALL_WINDOW
-        if len(counted) == 2:
+        if len(counted) == 2 and comparable:
             least, sent = _least(int(counted[1]["prompt"]), prompt, messages), 0
         else:
             least, sent = 0, 0 if small else sum(map(overflow.characters, messages[1:]))

@@ -111,6 +111,8 @@ class Run(Struct):
                 self.cache.feed(Usage(usage.get("prompt"), usage.get("completion"), usage.get("cached")))
             case "compacted" | "run.resumed":
                 self.cache.excuse()
+            case "notice" if event.data.get("code") in ("rung", "roles"):
+                self.cache.excuse()  # the conversation is put to the server in another way from here on
 
     def emit(self, type: str, **data: Any) -> Event:
         """Save an event, then show it. Raises StoreError when it cannot be saved."""

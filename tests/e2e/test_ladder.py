@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,15 +40,26 @@ class Refused(Exception):
 class Server:
     """Plays the repair for requests of one rung, and answers all others as servers do that cannot serve them."""
 
-    def __init__(self, rung: str) -> None:
+    def __init__(self, rung: str, later: int = 0) -> None:
+        """Replies before number `later` are as on the first rung."""
         self.rung = rung
+        self.later = later
         self.requests: list[dict[str, Any]] = []
         self.given = 0  # replies that are one step of the repair
+        self.last = ""
+
+    def count(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The usage of a request: what it shares with the one before, from its beginning on, is cached."""
+        prompt = json.dumps([request.get("tools"), request["messages"]])
+        same = len(os.path.commonprefix([prompt, self.last]))
+        self.last = prompt
+        tokens = {"prompt_tokens": len(prompt) // 4, "completion_tokens": 8}
+        return {**tokens, "prompt_tokens_details": {"cached_tokens": same // 4}}
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         """The message to answer with; raises Refused."""
         self.requests.append(request)
-        if self.rung in ("native", "whole", "as text"):
+        if self.rung in ("native", "whole", "as text") or self.given < self.later:
             return self._with_tools(request)
         if "tools" in request:
             raise Refused("this model does not support tools")
@@ -119,12 +131,13 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._send(400, {"error": {"message": str(refusal), "type": "invalid_request_error"}})
                 return
             finish = "tool_calls" if message.get("tool_calls") else "stop"
+            usage = server.count(request)
             if not request["stream"]:
                 choice = {"message": {"role": "assistant", **message}, "finish_reason": finish}
-                self._send(200, {"choices": [choice]})
+                self._send(200, {"choices": [choice], "usage": usage})
                 return
             pieces = ({"delta": message}, {"delta": {}, "finish_reason": finish})
-            events = [json.dumps({"choices": [{"index": 0, **piece}]}) for piece in pieces]
+            events = [json.dumps({"choices": [{"index": 0, **piece}], "usage": usage}) for piece in pieces]
             text = "".join(f"data: {event}\n\n" for event in (*events, "[DONE]"))
             self._send(200, text.encode(), "text/event-stream")
 
@@ -143,9 +156,9 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def serving(rung: str) -> Iterator[tuple[Server, str]]:
+def serving(rung: str, later: int = 0) -> Iterator[tuple[Server, str]]:
     """A server of that rung and its base URL."""
-    server = Server(rung)
+    server = Server(rung, later)
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler(server))
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
@@ -189,6 +202,17 @@ def test_a_repair_is_verified_on_every_rung(pool: Pool, rung: str, steps: list[s
     steps_seen = sum(after[: len(before)] != before for before, after in itertools.pairwise(sent))
     assert steps_seen <= len(steps)
     assert pool.events()[0]["data"]["model"]["rung"] == "native"
+    assert notices(pool, "cache-dropped") == notices(pool, "cut-silently") == []
+
+
+@pytest.mark.parametrize("rung", ["schema", "text"])
+def test_a_step_in_the_middle_of_a_run(pool: Pool, rung: str) -> None:
+    """That the conversation begins anew, with fewer tokens, is no fault of the server's cache, nor of its window."""
+    with serving(rung, later=2) as (server, url):
+        done = pool("do", "fix the failing test", "--base-url", url, "--model", "m")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "tools" in server.requests[1] and "tools" not in server.requests[-1]
+    assert notices(pool, "cache-dropped") == notices(pool, "cut-silently") == []
 
 
 def test_the_rung_is_shown_and_kept(pool: Pool) -> None:
