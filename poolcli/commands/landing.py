@@ -85,6 +85,9 @@ def land(
     )
     (run_dir / runs.APPLIED).touch()  # `pool log` says so
     sys.stderr.write(clean(_said(landed)) + "\n")
+    if result.get("status") not in ("verified", "unchecked"):
+        why = str(result.get("why") or "it has no result")
+        sys.stderr.write(clean(f"note: this run is not verified: {why}", keep_newlines=False) + "\n")
 
 
 def _base(run_dir: Path, result: dict[str, Any]) -> str:

@@ -46,6 +46,15 @@ def test_apply_refuses_what_does_not_fit_and_changes_nothing(pool: Pool) -> None
     assert snapshot(pool.repo) == before
 
 
+def test_applying_what_is_not_verified_says_so(pool: Pool) -> None:
+    wrong = reply("", call("write", path="x.txt", content="x\n"))
+    assert pool.do("fix it", replies=(wrong, reply("Done."), reply("Done."), reply("Done."))).returncode == 4
+    done = pool("apply")
+    assert done.returncode == 0 and "not verified" in done.stderr
+    assert pool.do("fix it").returncode == 0
+    assert "not verified" not in pool("apply").stderr
+
+
 def test_do_apply_lands_only_when_verified(pool: Pool) -> None:
     done = pool.do(
         "fix it",
