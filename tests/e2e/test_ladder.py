@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +50,8 @@ class Server:
     def count(self, request: dict[str, Any]) -> dict[str, Any]:
         """The usage of a request: what it shares with the one before, from its beginning on, is cached."""
         prompt = json.dumps([request.get("tools"), request["messages"]])
-        same = len(os.path.commonprefix([prompt, self.last]))
+        pairs = enumerate(zip(prompt, self.last, strict=False))
+        same = next((n for n, (new, old) in pairs if new != old), min(len(prompt), len(self.last)))
         self.last = prompt
         tokens = {"prompt_tokens": len(prompt) // 4, "completion_tokens": 8}
         return {**tokens, "prompt_tokens_details": {"cached_tokens": same // 4}}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from poolcli.messages import Message, Result, Think
+from poolcli.models.dialects.native import reasoning
 
 Schema = Mapping[str, Any]
 
@@ -70,6 +71,18 @@ def example(tools: Sequence[Schema]) -> tuple[str, dict[str, Any]]:
     function = by_name.get(name, {})
     shown = required(function) or list(properties(function))[:1]
     return name, {key: EXAMPLES.get(key, "…") for key in shown}
+
+
+def rendered(message: Message, written: Callable[[Message], str], *, reasoning_back: bool) -> dict[str, Any]:
+    """The server's message for one of ours: replies as `written`, results in the name of the user."""
+    match message.role:
+        case "assistant":
+            fields = reasoning(message) if reasoning_back else {}
+            return {"role": "assistant", "content": written(message), **fields}
+        case "tool":
+            return {"role": "user", "content": results(message)}
+        case role:
+            return {"role": role, "content": message.text}
 
 
 def results(message: Message) -> str:

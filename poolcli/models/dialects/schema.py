@@ -9,7 +9,7 @@ from typing import Any
 
 from poolcli.messages import Call, Message, Part, Text, Think
 from poolcli.models.dialects import blocks
-from poolcli.models.dialects.native import arguments, reasoning
+from poolcli.models.dialects.native import arguments
 
 #: In the place of a tool's name: no call, the work is done.
 DONE = "done"
@@ -166,14 +166,7 @@ class Constrained:
 
     def render(self, message: Message) -> Iterator[dict[str, Any]]:
         """One message each; a reply as the object it was, results as a message of the user."""
-        match message.role:
-            case "assistant":
-                fields = reasoning(message) if self._reasoning_back else {}
-                yield {"role": "assistant", "content": step(message), **fields}
-            case "tool":
-                yield {"role": "user", "content": blocks.results(message)}
-            case role:
-                yield {"role": role, "content": message.text}
+        yield blocks.rendered(message, step, reasoning_back=self._reasoning_back)
 
     def read(self, message: Message, *, cut: bool = False) -> Message:
         """The call in the object; where the server constrained nothing, those in any known form."""
@@ -185,7 +178,3 @@ class Constrained:
             return recovered(message, self._tools)
         thinks = tuple(part for part in message.parts if isinstance(part, Think))
         return Message(message.role, (*thinks, *parts))
-
-    def conforms(self, message: Message) -> bool:
-        """Whether a reply, as the server sent it, is such an object or the beginning of one."""
-        return parse(message.text, self._names) is not None

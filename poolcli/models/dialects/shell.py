@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from poolcli.messages import Call, Message, Part, Text, Think
 from poolcli.models.dialects import blocks
-from poolcli.models.dialects.native import arguments, reasoning
+from poolcli.models.dialects.native import arguments
 
 #: The tool that a block is a call of, and the parameter that it is.
 TOOL, PARAMETER = "shell", "command"
@@ -152,14 +152,7 @@ class Fenced:
 
     def render(self, message: Message) -> Iterator[dict[str, Any]]:
         """One message each; results as a message of the user."""
-        match message.role:
-            case "assistant":
-                fields = reasoning(message) if self._reasoning_back else {}
-                yield {"role": "assistant", "content": written(message), **fields}
-            case "tool":
-                yield {"role": "user", "content": blocks.results(message)}
-            case role:
-                yield {"role": role, "content": message.text}
+        yield blocks.rendered(message, written, reasoning_back=self._reasoning_back)
 
     def read(self, message: Message, *, cut: bool = False) -> Message:
         """The last block as a call; one that was cut off as a call without arguments, which is not run."""

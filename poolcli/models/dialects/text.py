@@ -8,7 +8,6 @@ from typing import Any
 
 from poolcli.messages import Call, Message, Part, Text, Think
 from poolcli.models.dialects import blocks
-from poolcli.models.dialects.native import reasoning
 
 #: What the model is told. Many models were trained on this form, and those that were not can copy it.
 GUIDE = """# Tools
@@ -105,14 +104,7 @@ class Written:
 
     def render(self, message: Message) -> Iterator[dict[str, Any]]:
         """One message each; results as a message of the user."""
-        match message.role:
-            case "assistant":
-                fields = reasoning(message) if self._reasoning_back else {}
-                yield {"role": "assistant", "content": written(message), **fields}
-            case "tool":
-                yield {"role": "user", "content": blocks.results(message)}
-            case role:
-                yield {"role": role, "content": message.text}
+        yield blocks.rendered(message, written, reasoning_back=self._reasoning_back)
 
     def read(self, message: Message, *, cut: bool = False) -> Message:
         """The calls in the text, in this form or in any other that is known."""
