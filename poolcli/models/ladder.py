@@ -1,6 +1,7 @@
 """The tool-call ladder: the best way of making calls that works here, found on evidence, one step down at a time.
 
-A rung is left for good within a run. What made it fail is said to people and remembered for the next run.
+A rung is left for good within a run. What made it fail is said to people, and remembered for the next run once a
+reply came on the one below: where none comes either, it was not the rung that failed.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ class LadderModel:
         self._told = False  # that calls came as text
         self._accepted = False  # a request: the system message at least is not refused
         self._called = False  # a reply on this rung that held a call
+        self._proven = replace(self._profile, rung=self._rung)
+        self._reason = ""  # of the last change, until a reply has come since
 
     @property
     def info(self) -> ModelInfo:
@@ -109,8 +112,8 @@ class LadderModel:
 
     @property
     def profile(self) -> Profile:
-        """What is known of the model, corrected by what this run has found out."""
-        return replace(self._profile, rung=self._rung)
+        """What is known of the model, corrected by what replies of this run have shown."""
+        return self._proven
 
     async def stream(
         self, messages: Sequence[Message], *, max_tokens: int = 0
@@ -136,6 +139,7 @@ class LadderModel:
             if reply is None:
                 return  # the caller knows what a stream without a reply is
             self._unparsed, self._accepted = 0, True
+            self._keep()
             notices, again = self._judged(reply)
             for notice in notices:
                 yield notice
@@ -188,8 +192,7 @@ class LadderModel:
             return self._step("text", str(error))
         else:
             raise error
-        self._speak()
-        self._keep(str(error))
+        self._speak(str(error))
         return Notice(f"the model's chat template refuses the roles ({error}); {done}", "roles")
 
     def _judged(self, reply: Reply) -> tuple[list[Notice], bool]:
@@ -256,14 +259,19 @@ class LadderModel:
     def _step(self, rung: str, reason: str) -> Notice:
         left, self._rung = self._rung, rung
         self._unparsed, self._strikes, self._called = 0, ("", 0), False
-        self._speak()
-        self._keep(reason)
+        self._speak(reason)
         return Notice(f"{FAILED[left]} ({reason}); {GOING_ON[rung]}", "rung")
 
-    def _speak(self) -> None:
+    def _speak(self, reason: str) -> None:
+        self._reason = reason
         self._dialect = make(self._rung, self._tools, profile=self._profile)
         self._model.speak(self._dialect)
 
-    def _keep(self, reason: str) -> None:
+    def _keep(self) -> None:
+        """A reply came: what was changed before it is remembered."""
+        if not self._reason:
+            return
+        reason, self._reason = self._reason, ""
+        self._proven = replace(self._profile, rung=self._rung)
         if self._remember is not None:
             self._remember(self._rung, reason)

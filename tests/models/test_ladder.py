@@ -149,7 +149,7 @@ def test_a_server_that_refuses_tools_is_asked_anew_in_the_same_breath(play: byte
 def test_down_to_text_within_one_request() -> None:
     found = talk(NO_TOOLS, NO_SCHEMA, AS_TEXT)
     assert found.rung == "text" and found.codes == ["rung", "rung"]
-    assert [rung for rung, _ in found.told] == ["schema", "text"]
+    assert [rung for rung, _ in found.told] == ["text"]  # nothing came on the one between
     assert found.messages[2].calls[0].args == {"path": "a.py"}
     assert not {"tools", "response_format", "grammar"} & found.requests[-1].keys()
 
@@ -264,6 +264,24 @@ def test_a_template_without_a_system_role(words: str) -> None:
     assert found.rung == "native" and found.codes == ["roles"] and found.model.profile.system_role is False
     assert found.told == [("native", found.told[0][1])], "remembered, though the rung is the same"
     assert_append_only(found.server.bodies[1:])
+
+
+def test_where_no_rung_works_none_is_blamed() -> None:
+    """A template that refuses everything is mended by the user; the next run then begins as this one did."""
+
+    async def run() -> None:
+        async with misbehaving(refused(500, "Jinja Exception: oh dear")) as server:
+            told: list[str] = []
+            model = open_ladder(
+                Endpoint(server.base_url, "m"), TOOLS, remember=lambda rung, reason: told.append(rung)
+            )
+            with pytest.raises(ModelError):
+                await Talk(model, server, []).ask()
+            assert model.info.rung == "text" and told == []
+            assert (model.profile.rung, model.profile.system_role) == ("native", True)
+            await model.aclose()
+
+    asyncio.run(run())
 
 
 def test_a_template_without_a_tool_role() -> None:
