@@ -379,9 +379,10 @@ def _started(
         },
         sandbox=space.sandbox.name,
     )
-    if notice := session.model.info.notice:
-        session.run.notice(notice, level="warning", code="model")
-    elif small:
+    info = session.model.info
+    if info.notice:
+        session.run.notice(info.notice, level=info.level, code="model")
+    if small and (info.level == "info" or not info.notice):
         session.run.notice(
             f"a context of {window:,} tokens is small: prompts and results are short, and there are fewer tools; "
             f"for more, {LARGER}",

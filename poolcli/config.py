@@ -272,13 +272,37 @@ def load(
     layers = (user, _project_only(project), _environment(environ), _flags(flags or {}))
     values = {option.name: option.default for option in OPTIONS}
     origins = {option.name: "default" for option in OPTIONS}
-    for layer in layers:
+    ranks = dict.fromkeys(values, -1)
+    for rank, layer in enumerate(layers):
         for name, (value, origin) in layer.values.items():
-            values[name], origins[name] = value, origin
+            values[name], origins[name], ranks[name] = value, origin, rank
+    _one_place(values, origins, ranks)
     notices = [line for layer in layers for line in layer.notices]
     config = Config(**values, origins=origins, notices=tuple(notices))
     _check_deny(config)
     return _bind_key(config, user)
+
+
+def _one_place(values: dict[str, Any], origins: dict[str, str], ranks: Mapping[str, int]) -> None:
+    """A model that needs no server and a server that was named elsewhere: the later layer says what is meant.
+
+    Without this, `--base-url` would be ignored silently where the user's file names the demonstration model.
+    """
+    if not (needs_no_server(values["model"]) and values["base_url"]):
+        return
+    if ranks["model"] != ranks["base_url"]:
+        loser = "base_url" if ranks["model"] > ranks["base_url"] else "model"
+        values[loser], origins[loser] = "", "default"
+
+
+def needs_no_server(model: str) -> bool:
+    """Whether a model's name means one on this machine; `remote:NAME` never does."""
+    model = model.strip().lower()
+    return (
+        model == "demo"
+        or model.startswith(("scripted:", "local:"))
+        or (model.endswith(".gguf") and not model.startswith("remote:"))
+    )
 
 
 def _bind_key(config: Config, user: Layer) -> Config:

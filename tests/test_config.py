@@ -96,6 +96,26 @@ def test_each_layer_wins_over_the_one_before(
     assert settings.seed is None and settings.origins["seed"] == "default"
 
 
+@pytest.mark.parametrize("model", ["demo", "local:/x.gguf", "scripted:s.toml", "x.GGUF"])
+def test_a_server_named_later_is_meant(user_file: Callable[[str], Path], model: str) -> None:
+    user_file(f'model = "{model}"\n')
+    for settings in (
+        load(flags={"base_url": "http://127.0.0.1:1/v1"}),
+        load(environ={"POOL_BASE_URL": "http://127.0.0.1:1/v1"}),
+    ):
+        assert (settings.model, settings.base_url) == ("", "http://127.0.0.1:1/v1")
+
+
+def test_a_model_without_a_server_named_later_is_meant(user_file: Callable[[str], Path]) -> None:
+    user_file('model = "qwen3"\nbase_url = "http://127.0.0.1:1/v1"\n')
+    settings = load(flags={"model": "demo"})
+    assert (settings.model, settings.base_url) == ("demo", "")
+    settings = load(flags={"model": "other"})
+    assert (settings.model, settings.base_url) == ("other", "http://127.0.0.1:1/v1")
+    settings = load(flags={"model": "remote:demo"})
+    assert (settings.model, settings.base_url) == ("remote:demo", "http://127.0.0.1:1/v1")
+
+
 def test_the_place_of_the_users_file_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "xdg" / "pool").mkdir(parents=True)
     (tmp_path / "xdg" / "pool" / "config.toml").write_text("max_turns = 7\n")

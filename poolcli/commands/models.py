@@ -51,6 +51,8 @@ class Reached(Struct, frozen=True):
 
 
 # What is within reach
+#: Names of models that a message repeats.
+MOST_NAMED = 8
 
 
 def reachable(*, json: bool = False, out: TextIO | None = None) -> int:
@@ -259,6 +261,7 @@ def _like_an_address(what: str) -> bool:
 
 def _use_local(what: str) -> int:
     from poolcli.models import library
+    from poolcli.models.catalogue import fetch_hint
     from poolcli.models.llama_server import check_file
 
     if what == "demo":
@@ -273,7 +276,7 @@ def _use_local(what: str) -> int:
     else:
         raise UsageError(
             f"`{what}` is no URL, no .gguf file and no model that is here",
-            "`pool models` shows what is within reach; `pool models get` fetches one",
+            fetch_hint(what) or "`pool models` shows what is within reach; `pool models get` fetches one",
         )
     _tell(user_file.use_model(model))
     return 0
@@ -302,9 +305,13 @@ async def _measure(url: str, model: str, key: str) -> Profile:
 
     connection = Connection(Endpoint(url, model, key or user_file.key_for(url)))
     try:
+        facts = await probing.ask_facts(connection, model, thorough=not model)
         if not model:
-            facts = await probing.ask_facts(connection, "", thorough=True)
             model = _one_of(facts)
+        elif facts.names and not {model, f"{model}:latest"} & set(facts.names):
+            # Some servers answer for any name, with the model that they have.
+            listed = ", ".join(facts.names[:MOST_NAMED])
+            raise UsageError(f"{connection.endpoint.url} does not list `{model}`", f"it lists {listed}")
         with Progress(sys.stderr) as progress:
             return await probing.probe(connection, model, say=progress)
     except PoolError as error:

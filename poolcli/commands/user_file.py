@@ -50,7 +50,11 @@ def use_server(url: str, model: str, key: str = "") -> list[str]:
     if key:
         document["api_key"] = key
         said.append("the key is stored in the file, which only you can read")
-    elif "api_key" in document and not _same(document.get("base_url"), url):
+    elif os.environ.get("POOL_API_KEY"):
+        said.append(
+            "the key of POOL_API_KEY is not stored: it has to be set for each run, or use --key-stdin"
+        )
+    if not key and "api_key" in document and not _same(document.get("base_url"), url):
         del document["api_key"]
         said.append(
             "the stored key was taken out: it belonged to another server; --key-stdin stores a new one"
@@ -63,11 +67,16 @@ def use_server(url: str, model: str, key: str = "") -> list[str]:
 
 
 def use_model(model: str) -> list[str]:
-    """Write a model that needs no server; a server that the file names stays there, for the way back."""
+    """Write a model that needs no server, and take out a server that the file names, with its key."""
     document = _read()
+    said = [
+        f"{name} was taken out: {model} needs no server"
+        for name in ("base_url", "api_key")
+        if document.pop(name, None)
+    ]
     document["model"] = model
     _write(document)
-    return [f"{file()} now says: model {model}", *_hidden("model")]
+    return [f"{file()} now says: model {model}", *said, *_hidden("base_url", "model")]
 
 
 def _ambiguous(model: str) -> bool:

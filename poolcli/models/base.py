@@ -18,6 +18,7 @@ class ModelInfo(Struct, frozen=True):
     window: int = 0
     #: One line for people, such as what the demonstration model can and cannot do; '' for none.
     notice: str = ""
+    level: Literal["info", "warning"] = "warning"
     #: How calls are made: the rung of the ladder (`dialects.base.RUNGS`).
     rung: str = "native"
     #: The server refuses what does not fit into the window; one that is not strict may leave parts out silently.

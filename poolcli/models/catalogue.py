@@ -31,6 +31,11 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     model: tuple[Known, ...]
 
 
+def fetch_hint(name: str) -> str:
+    """How a model of the list is fetched; '' for a name that is not on it."""
+    return f"fetch it: pool models get {name}" if name in known() else ""
+
+
 def known() -> dict[str, Known]:
     """The list by name, smallest first. Raises PoolError when the shipped file is damaged."""
     import msgspec

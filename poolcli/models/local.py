@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -128,7 +128,9 @@ class LocalModel:
     @property
     def info(self) -> ModelInfo:
         """Which model and where."""
-        return replace(self._model.info, notice=self._notice)
+        # What the demonstration model cannot do is a warning; how a model was fitted in is not.
+        level: Literal["info", "warning"] = "warning" if DEMO_NOTICE in self._notice else "info"
+        return replace(self._model.info, notice=self._notice, level=level)
 
     async def probe(self) -> ModelInfo:
         """Ask the server for the window. Raises ModelError."""

@@ -84,9 +84,14 @@ def reference_of(model: str, base_url: str, server: str = "auto") -> Reference |
         from poolcli.models import library
 
         entry = library.find(model.strip())
-        if entry is None:
-            raise
-        return LocalFile(entry.path)
+        if entry is not None:
+            return LocalFile(entry.path)
+        from poolcli.models.catalogue import fetch_hint
+
+        if hint := fetch_hint(model.strip()):
+            what = f"the model `{model.strip()}` is not on this machine yet"
+            raise UsageError(what, f"{hint}; or give --base-url for a server that has it") from None
+        raise
 
 
 # Models in a server that pool starts
@@ -237,6 +242,9 @@ async def _known(connection: Connection, name: str) -> Known:
     notices = []
     if not name and len(facts.names) > 1:
         notices.append(f"no model was named: {facts.model} is used, the first of {len(facts.names)} at {url}")
+    if name and facts.names and name not in facts.names and f"{name}:latest" not in facts.names:
+        listed = ", ".join(facts.names[:4]) + (", …" if len(facts.names) > 4 else "")
+        notices.append(f"{url} does not list the model {name}; it lists {listed}, and may answer with that")
     stored = stored or profiles.load(url, facts.model)
     if stored is None:
         return Known(facts, probing.profile_of(facts), notices=tuple(notices))

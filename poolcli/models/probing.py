@@ -81,7 +81,9 @@ def _first_questions(known: Iterable[Server], server: str) -> list[Question]:
 def _chosen(endpoint: Endpoint, answers: Mapping[str, object]) -> str:
     names = discovery.catalogue(answers.get("/v1/models")).names
     if not names:
-        raise ModelError(f"{endpoint.url} lists no model", "name one with --model")
+        raise ModelError(
+            f"{endpoint.url} lists no model", "name one: --model, or `pool models use URL MODEL`"
+        )
     return names[0]
 
 
@@ -103,6 +105,8 @@ async def _patient(
     for failure in failures:
         if isinstance(failure, faults.UnreachableError) or _about_key(failure):
             raise failure
+    if failures and not model:
+        raise failures[0]  # nothing can be done without a model's name, and this says why there is none
     return {}
 
 

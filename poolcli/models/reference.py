@@ -53,15 +53,16 @@ def parse(model: str, base_url: str = "") -> Reference:
             return LocalFile(_file(rest, "local", "model.gguf"))
         case "remote":
             return _remote(rest, base_url)
+    if base_url and (model == "demo" or model.lower().endswith(".gguf")):
+        # Guessing would be wrong silently: llama.cpp answers for any model name.
+        here = "leave --base-url out" if model == "demo" else f"write local:{model} for the one here"
+        raise UsageError(
+            f"`{model}` could be a model here or one at {base_url}",
+            f"{here}, or write remote:{model} for the model at that server",
+        )
     if model == "demo" or not (model or base_url):
         return Demo()
     if model.lower().endswith(".gguf"):
-        if base_url:
-            # Guessing would be wrong silently: llama.cpp answers for any model name.
-            raise UsageError(
-                f"`{model}` could be a file here or a model at {base_url}",
-                f"write local:{model} for the file, or remote:{model} for the model at that server",
-            )
         return LocalFile(paths.expanded(model, "model"))
     return _remote(model, base_url)
 

@@ -188,11 +188,23 @@ def test_a_home_folder_that_nobody_has(pool: Pool) -> None:
 # Using what pool serves itself
 
 
+def test_a_model_that_the_server_does_not_list_is_refused(pool: Pool) -> None:
+    with serving(Traits("vllm", "0.12.1", models=["m1", "m2"])) as server:
+        done = pool("use", server.url, "m3")
+    assert done.returncode == 2 and "does not list `m3`" in done.stderr and "m1, m2" in done.stderr
+    assert not pool.file.exists()
+
+
+def test_a_listed_model_that_is_not_here_yet_is_to_be_fetched(pool: Pool) -> None:
+    done = pool("use", "qwen3-coder-30b")
+    assert done.returncode == 2 and "pool models get qwen3-coder-30b" in done.stderr
+
+
 def test_demo_and_files(pool: Pool) -> None:
     pool.file.parent.mkdir(parents=True)
     pool.file.write_text('base_url = "http://127.0.0.1:9/v1"\n')
     assert pool("use", "demo").returncode == 0
-    assert pool.config == {"base_url": "http://127.0.0.1:9/v1", "model": "demo"}
+    assert pool.config == {"model": "demo"}  # a server beside it would mean another model
     assert pool("use", str(DEMO)).returncode == 0 and pool.config["model"] == f"local:{DEMO}"
     (pool.home / "x.gguf").write_text("no model")
     assert pool("use", "x.gguf").returncode == 2

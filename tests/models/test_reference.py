@@ -19,7 +19,6 @@ URL = "http://127.0.0.1:8080/v1"
     [
         ("", "", Demo()),
         ("demo", "", Demo()),
-        ("demo", URL, Demo()),
         ("scripted:a b.toml", "", Scripted(Path("a b.toml"))),
         ("scripted:x.toml", URL, Scripted(Path("x.toml"))),
         ("x.gguf", "", LocalFile(Path("x.gguf"))),
@@ -50,6 +49,7 @@ def test_a_home_folder_is_filled_in() -> None:
         ("scripted:", "", "scripted:"),
         ("local:", URL, "local:"),
         ("x.gguf", URL, "local:x.gguf"),
+        ("demo", URL, "remote:demo"),
     ],
 )
 def test_what_names_nothing_or_two_things_is_refused(model: str, base_url: str, word: str) -> None:
