@@ -42,6 +42,23 @@ _HOMES = {
 #: Characters of one command. Linux refuses an argument of more than 131,072 bytes, and the shell gets it as one.
 LONGEST = 100_000
 
+#: How each runner's report is read. Those that only pass on to another runner are told by their recipe.
+KINDS = {
+    "pytest": "junit",
+    "node-test": "junit",
+    "jest": "jest-json",
+    "vitest": "junit",
+    "mocha": "junit",
+    "go": "go-json",
+    "nextest": "junit",
+    "ctest": "ctest-junit",
+    "maven": "junit",
+    "gradle": "junit",
+    "rspec": "rspec-json",
+    "phpunit": "junit",
+    "prove": "tap",
+}
+
 
 class Recipe(Struct, frozen=True):
     """One way to check one folder.

@@ -104,8 +104,9 @@ def understood(data: dict[str, object], manager: str, name: str = "test", depth:
 
 
 def _node_report(command: str, report: str) -> str:
-    both = f"--test-reporter=spec --test-reporter-destination=stdout --test-reporter=junit --test-reporter-destination={report}"
-    return inserted(command, NODE, both)
+    spec = "--test-reporter=spec --test-reporter-destination=stdout"
+    junit = f"--test-reporter=junit --test-reporter-destination={report}"
+    return inserted(command, NODE, f"{spec} {junit}")
 
 
 def _jest_report(command: str, report: str) -> str:
@@ -155,10 +156,10 @@ def _named(option: str) -> Callable[[str, Sequence[str]], str]:
 def _node_select(command: str, tests: Sequence[str]) -> str:
     files, names = _split(tests)
     if names:
-        # The last part is all that older versions look at; suites around it have to be entered, too.
-        words = sorted({part for name in names for part in name})
-        pattern = quoted(f"{alternatives(words)}$")
-        command = inserted(command, NODE, f"--test-name-pattern={pattern}")
+        # Node 20 looks at a test's own name only, later ones at all its suites' names before it. A test in a test
+        # runs only when both match: so every part is named, and the rest of a suite may run with it.
+        parts = sorted({part for name in names for part in name})
+        command = inserted(command, NODE, f"--test-name-pattern={quoted(f'(^| ){alternatives(parts)}$')}")
     found = re.search(NODE + r"((?: +--?[\w-]+(?:=(?:'[^']*'|\S+))?)*)", command)
     if not files or found is None:
         return command

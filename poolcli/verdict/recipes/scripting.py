@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from poolcli.verdict.recipes.shell import Way, alternatives, quoted
 
+#: What may stand before a method's name: `CalcTest#test_add`, `CalcTest::test_add`, `calc_test.rb > test_add`.
+_METHOD = re.compile(r"#|::(?=test)|\.(?=test)| > ")
+
 
 def _rspec_report(command: str, report: str) -> str:
     return f"{command} --format progress --format json --out {report}"
@@ -19,14 +22,15 @@ def _rspec_select(command: str, tests: Sequence[str]) -> str:
         if re.search(r"_spec\.rb(?:\[[\d:,]+\]|:\d+)?$", test):
             words.append(quoted(test))
         else:
-            file, _, name = test.partition(" > ") if "_spec.rb > " in test else ("", "", test)
+            name = test.partition(" > ")[2] if "_spec.rb > " in test else test
             words.append(f"-e {quoted(name.replace(' > ', ' '))}")
     return " ".join([command, *words])
 
 
 def _minitest_names(tests: Sequence[str]) -> str:
     """The pattern for -n: names of methods, as minitest writes them (`CalcTest#test_add`)."""
-    return f"/{alternatives([re.split(r'#|::(?=test)|\.(?=test)| > ', test)[-1] for test in tests])}$/"
+    names = [_METHOD.split(test)[-1] for test in tests]
+    return f"/{alternatives(names)}$/"
 
 
 def _minitest_select(command: str, tests: Sequence[str]) -> str:
@@ -37,12 +41,12 @@ def _minitest_select(command: str, tests: Sequence[str]) -> str:
         return " ".join([command, *map(quoted, files or ["-n", _minitest_names(tests)])])
     if re.search(r"(?:^| )rake test$", command):
         if files:
-            return f"{command} TEST={quoted(files[0])}" if len(files) == 1 else ""
+            return f"{_minitest_detail(command)} TEST={quoted(files[0])}" if len(files) == 1 else ""
         return f"{command} TESTOPTS={quoted('-v -n ' + quoted(_minitest_names(tests)))}"
     if files:
         start = command.partition(" -e ")[0]
         loads = "; ".join(f"load {_ruby(file)}" for file in files)
-        return f"{start} -e {quoted(loads)}"
+        return _minitest_detail(f"{start} -e {quoted(loads)}")
     return f"{_minitest_detail(command)} -n {quoted(_minitest_names(tests))}"
 
 

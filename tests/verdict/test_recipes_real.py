@@ -1,0 +1,189 @@
+"""Every recipe with its real runner on a tiny project: the report names what ran, and only what was asked for runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from poolcli.verdict.finder import find
+from poolcli.verdict.recipes import Recipe
+from tests.verdict.languages import EXAMPLES, Example
+from tests.verdict.projects import write
+
+#: How a name that ran stands in the output of runners without a report.
+LOGGED = {
+    "unittest": r"^(test\w+) \(.*\.\.\. \w+$",
+    "cargo": r"^test ([\w:]+) \.\.\. \w+$",
+    "minitest": r"^\w+#(test\w+) = ",
+}
+
+
+def params() -> list[object]:
+    return [
+        pytest.param(example, id=example.runner, marks=[pytest.mark.slow] if example.slow else [])
+        for example in EXAMPLES
+    ]
+
+
+def which(name: str) -> str | None:
+    """As in a shell in which the environment of these tests is active."""
+    here = Path(sys.executable).parent
+    return shutil.which(name, path=f"{here}{os.pathsep}{os.environ['PATH']}")
+
+
+def shell(root: Path, command: str) -> subprocess.CompletedProcess[str]:
+    home = os.environ.get("HOME", "/")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {"PATH": path, "HOME": home, "LC_ALL": "C.UTF-8", "CI": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    for name in ("RUSTUP_HOME", "CARGO_HOME", "GOCACHE", "JAVA_HOME"):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    return subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def reported(kind: str, report: Path) -> set[str]:
+    """The names of the tests that ran, by the report alone."""
+    if report.is_dir():
+        return set().union(*(reported(kind, file) for file in report.glob("*.xml")))
+    text = report.read_text()
+    if kind in ("junit", "ctest-junit"):
+        cases = ElementTree.fromstring(text).iter("testcase")
+        return {str(case.get("name")).removesuffix("()") for case in cases if case.find("skipped") is None}
+    if kind == "jest-json":
+        cases = [case for suite in json.loads(text)["testResults"] for case in suite["assertionResults"]]
+        return {case["title"] for case in cases if case["status"] in ("passed", "failed")}
+    if kind == "rspec-json":
+        return {case["description"] for case in json.loads(text)["examples"]}
+    if kind == "go-json":
+        events = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return {event["Test"] for event in events if event["Action"] in ("pass", "fail") and "Test" in event}
+    assert kind == "tap"
+    return set(re.findall(r"^(?:not )?ok \d+ - (.*)$", text, re.M))
+
+
+def ran(recipe: Recipe, output: str, report: Path) -> set[str]:
+    if recipe.report_kind:
+        # Vitest puts the suites before the name.
+        return {name.rpartition(" > ")[2] for name in reported(recipe.report_kind, report)}
+    return set(re.findall(LOGGED[recipe.runner], output, re.M))
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Example, Path, Recipe]:
+    example: Example = request.param
+    if which(example.program) is None:
+        pytest.skip(f"{example.program} is not installed")
+    files = example.files
+    root = tmp_path / "the project"
+    if example.needs == "maven":
+        files = {name: _offline(text) for name, text in files.items()}
+    write(root, files)
+    if example.needs and example.needs != "maven":
+        (root / "node_modules").symlink_to(request.getfixturevalue("node_modules"))
+    found = find(list(files), lambda path: _read(root / path), which)
+    assert found is not None
+    assert found.recipe is not None
+    return example, root, found.recipe
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _offline(pom: str) -> str:
+    """The project with versions that are in the local repository; skips the test when there are none."""
+    home = Path.home() / ".m2/repository"
+    chosen = {}
+    for word, place in {
+        "JUPITER": "org/junit/jupiter/junit-jupiter",
+        "SUREFIRE": "org/apache/maven/plugins/maven-surefire-plugin",
+    }.items():
+        versions = sorted(path.parent.name for path in (home / place).glob("*/*.jar"))
+        if not versions:
+            pytest.skip("Maven has no JUnit in its local repository")
+        chosen[word] = versions[-1]
+    for word, version in chosen.items():
+        pom = pom.replace(word, version)
+    return pom
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """jest, vitest and mocha from the registry; in $POOL_TEST_NODE_MODULES when that is set."""
+    if given := os.environ.get("POOL_TEST_NODE_MODULES"):
+        return Path(given)
+    folder = tmp_path_factory.mktemp("npm")
+    (folder / "package.json").write_text('{"name": "x", "private": true}')
+    done = subprocess.run(
+        ["npm", "install", "--no-audit", "--no-fund", "jest", "vitest", "mocha"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"npm cannot install: {done.stderr[-200:]}")
+    return folder / "node_modules"
+
+
+@pytest.mark.parametrize("project", params(), indirect=True)
+def test_all(project: tuple[Example, Path, Recipe], tmp_path: Path) -> None:
+    example, root, recipe = project
+    assert recipe.runner == example.runner
+    plain = shell(root, recipe.command)
+    assert plain.returncode not in (0, 126, 127), plain.stdout
+    report = tmp_path / "re'port x"
+    asked = shell(root, recipe.reporting(str(report)) or recipe.detailed())
+    assert ran(recipe, asked.stdout, report) == example.names, asked.stdout
+    assert asked.returncode == plain.returncode
+
+
+@pytest.mark.parametrize("project", params(), indirect=True)
+def test_selected(project: tuple[Example, Path, Recipe], tmp_path: Path) -> None:
+    example, root, recipe = project
+    recording = bool(recipe.report_kind)
+
+    def run(tests: list[str], name: str) -> tuple[int, set[str]]:
+        report = tmp_path / name
+        command = recipe.selecting(tests, str(report) if recording else "")
+        assert command
+        done = shell(root, command)
+        try:
+            return done.returncode, ran(recipe, done.stdout, report)
+        except (OSError, ElementTree.ParseError) as error:
+            raise AssertionError(f"{command}\n{done.stdout}") from error
+
+    code, names = run([example.passing], "one")
+    if recipe.runner == "node-test":  # runs the whole suite
+        assert names == example.names - example.in_file
+    else:
+        assert (code, names) == (0, {example.alone})
+    code, names = run([example.passing, example.failing], "two")
+    assert names >= {example.alone}
+    assert names < example.names or len(example.names) == 2 or recipe.runner == "prove"
+    assert code != 0
+    if example.file:
+        code, names = run([example.file], "file")
+        assert (code, names) == (0, example.in_file)
