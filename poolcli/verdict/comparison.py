@@ -108,9 +108,7 @@ def compare(
         gone=_sorted((before.keys() | must | keep) - after.keys() - flaky),
         new=_sorted(new),
         skipped=_sorted(test for test in held if after[test] == SKIPPED),
-        unproved=_sorted(
-            test for test in new - must - keep - flaky if after[test] in PASSING
-        ),
+        unproved=_sorted(test for test in new - must - keep - flaky if after[test] in PASSING),
         flaky=_sorted(left_out),
     )
 

@@ -125,4 +125,6 @@ def _was_wanted(flaky: Iterable[str], before: Mapping[str, str], wanted: Collect
 def _why(comparison: Comparison) -> str:
     fixed, wanted, broken = len(comparison.fail_to_pass), comparison.wanted, len(comparison.pass_to_fail)
     said = f"{fixed} of {wanted} failing tests pass now" if wanted else "no test failed before"
-    return f"{said}; {broken or 'none'} that passed {'fails' if broken == 1 else 'fail'} or {'is' if broken == 1 else 'are'} gone"
+    if broken == 1:
+        return f"{said}; 1 that passed fails now or is gone"
+    return f"{said}; {broken or 'none'} that passed fail now or are gone"

@@ -1,9 +1,9 @@
 """One number for "more correct" and "less correct". Pure; docs/verdict.md has the formula with its reasons.
 
-    0                                            the patch does not apply, does not build, or tampers
-    (0.1 + 0.6 s) / 2^b                          not resolved: s of the wanted tests pass, b kept ones broke
-    0.8                                          resolved, but no test shows it: nothing was wanted
-    0.9 + 0.1 (0.2 l + 0.2 t + 0.3 c + 0.3 m)    resolved: lint, types, changed lines covered, mutants killed
+0                                            the patch does not apply, does not build, or tampers
+(0.1 + 0.6 s) / 2^b                          not resolved: s of the wanted tests pass, b kept ones broke
+0.8                                          resolved, but no test shows it: nothing was wanted
+0.9 + 0.1 (0.2 l + 0.2 t + 0.3 c + 0.3 m)    resolved: lint, types, changed lines covered, mutants killed
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def reward(
     `weights` are those of wanted tests, positive; those that are missing weigh as `by_test` says.
     """
     if comparison.label != "FULL":
-        return (BUILDS + SOLVED * solved(comparison, weights)) * PER_REGRESSION ** len(comparison.pass_to_fail)
+        return (BUILDS + SOLVED * solved(comparison, weights)) * PER_REGRESSION ** len(
+            comparison.pass_to_fail
+        )
     if not comparison.wanted:
         return UNPROVED
     return RESOLVED + (1 - RESOLVED) * (refinement or Refinement()).value
