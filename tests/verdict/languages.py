@@ -162,11 +162,17 @@ EXAMPLES = (
   </properties>
   <dependencies><dependency>
     <groupId>org.junit.jupiter</groupId><artifactId>junit-jupiter</artifactId>
-    <version>JUPITER</version><scope>test</scope>
+    <version>5.10.2</version><scope>test</scope>
   </dependency></dependencies>
   <build><plugins><plugin>
     <groupId>org.apache.maven.plugins</groupId><artifactId>maven-surefire-plugin</artifactId>
-    <version>SUREFIRE</version>
+    <version>3.2.5</version>
+  </plugin><plugin>
+    <groupId>org.apache.maven.plugins</groupId><artifactId>maven-compiler-plugin</artifactId>
+    <version>3.13.0</version>
+  </plugin><plugin>
+    <groupId>org.apache.maven.plugins</groupId><artifactId>maven-resources-plugin</artifactId>
+    <version>3.3.1</version>
   </plugin></plugins></build>
 </project>
 """,

@@ -21,7 +21,7 @@ _FILE = re.compile(r"\.[cm]?[jt]sx?$")
 
 #: `node --test`, behind whatever loaders and flags; its own options have to stand before the files.
 NODE = r"(?<![\w./-])node(?: +--?[\w-]+(?:[= ][^\s-][^\s]*)?)*? +--test(?![\w-])"
-_RUNNERS = (
+RUNNERS = (
     ("node-test", re.compile(NODE)),
     ("vitest", re.compile(r"(?<![\w./-])vitest(?![\w./-])")),
     ("jest", re.compile(r"(?<![\w./-])(?:jest|react-scripts +test)(?![\w./-])")),
@@ -81,7 +81,7 @@ def understood(data: dict[str, object], manager: str, name: str = "test", depth:
     parts = [part.strip() for part in re.split(r"&&", text)]
     found: list[tuple[int, str]] = []
     for number, part in enumerate(parts):
-        names = [runner for runner, pattern in _RUNNERS if pattern.search(part)]
+        names = [runner for runner, pattern in RUNNERS if pattern.search(part)]
         if _OTHER_SCRIPT.match(part) and depth < 3:  # scripts that name each other end somewhere
             other = _OTHER_SCRIPT.match(part)
             inner = understood(data, manager, other[1], depth + 1) if other else Script("script", "")

@@ -37,6 +37,11 @@ def _unittest_select(command: str, tests: Sequence[str]) -> str:
     return " ".join([command, *(f"-k {quoted(name.removeprefix(prefix))}" for name in names)])
 
 
+def _unittest_detail(command: str) -> str:
+    """Names the tests that pass, too."""
+    return command if re.search(r" (?:-v|--verbose)(?: |$)", command) else f"{command} -v"
+
+
 def by_environment(command: str, report: str) -> str:
     """For whatever starts pytest in the end and passes its environment on."""
     options = f"--junitxml={report} {_OPTIONS}"
@@ -55,7 +60,7 @@ def _nested(text: str) -> str:
 
 WAYS = {
     "pytest": Way(_pytest_report, _pytest_select),
-    "unittest": Way(None, _unittest_select),
+    "unittest": Way(None, _unittest_select, _unittest_detail),
     "nox": Way(by_environment),
     "tox": Way(_tox_report),
     "make": Way(by_environment),
