@@ -25,6 +25,16 @@ class Case(Struct, frozen=True):
     file: str = ""
 
 
+def holds(container: str, case: str) -> bool:
+    """Whether a case stands for what `container` stood for when it could not even be loaded or built.
+
+    A file that cannot be collected, a package that does not build is one case then, and many when it is mended:
+    `a_test.py` and `a_test.py::test_b`, `example.com/a [build failed]` and `example.com/a.TestB`.
+    """
+    name = container.partition(" [")[0] if container.endswith("]") else container
+    return case != container and case.startswith(tuple(name + mark for mark in ("::", " > ", ".", "/")))
+
+
 class Results(Struct, frozen=True):
     """All cases of a run, by id, in the runner's order.
 
