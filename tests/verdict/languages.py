@@ -176,6 +176,7 @@ EXAMPLES = (
   </plugin></plugins></build>
 </project>
 """,
+            ".mvn/maven.config": "-o\n",
             "src/test/java/x/CalcTest.java": "package x;\n\nimport org.junit.jupiter.api.*;\n\nclass CalcTest {\n"
             "    @Test void adds() {}\n    @Test void addsMore() { Assertions.fail(); }\n}\n",
             "src/test/java/x/OtherTest.java": "package x;\n\nimport org.junit.jupiter.api.*;\n\nclass OtherTest {\n"
