@@ -97,9 +97,7 @@ async def run(
             for number, command in enumerate(commands)
         ]
 
-    return await judge(
-        repo, work, base=base, patch=patch, state=state, sandbox=sandbox, own_tests=own_tests
-    )
+    return await judge(repo, work, base=base, patch=patch, state=state, sandbox=sandbox, own_tests=own_tests)
 
 
 @contextlib.contextmanager
@@ -161,7 +159,11 @@ def _restore(space: Workspace, patch: bytes) -> restore.Plan:
     known = _entries(space, changed)
 
     def base(path: str) -> str | None:
-        return _text(git([*space.repo.pin(), "cat-file", "blob", known[path]], cwd=space.repo.top)) if path in known else None
+        return (
+            _text(git([*space.repo.pin(), "cat-file", "blob", known[path]], cwd=space.repo.top))
+            if path in known
+            else None
+        )
 
     def after(path: str) -> str | None:
         file = space.root / path
@@ -236,7 +238,9 @@ def later(repo: Repository, base: str) -> Callable[[str], bool | None]:
             return bool(answer.out.strip()) if answer.code == 0 else None
         if revision.startswith("-"):
             return None
-        found = attempt([*repo.pin(), "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], cwd=repo.top)
+        found = attempt(
+            [*repo.pin(), "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], cwd=repo.top
+        )
         if found.code:
             # A tree or a file by its own name.
             kind = attempt([*repo.pin(), "cat-file", "-t", revision], cwd=repo.top)

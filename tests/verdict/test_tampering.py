@@ -82,7 +82,7 @@ def test_cheats(cheat: Cheat, tmp_path: Path) -> None:
     found = findings(top, base, patch)
     named = [f for f in found if f.kind == cheat.kind]
     assert named and named[0].severity == cheat.severity, found
-    assert all(f.path in cheat.change and f.text.endswith((".", ")")) or f.line for f in named)
+    assert all(f.path in (*cheat.change, *cheat.files) and f.text for f in named)
     if cheat.red:
         done = asyncio.run(
             fresh.run(
@@ -130,7 +130,7 @@ def test_what_was_there_already_is_no_finding(tmp_path: Path) -> None:
     # The same once more is one more.
     put(top, {"c.py": code})
     sh(top, "add", "-A", "-N")
-    assert [f.path for f in findings(top, base, sh(top, "diff", "HEAD"))] == ["new/b.py"] or True
+    assert [f.kind for f in findings(top, base, sh(top, "diff", "HEAD"))] == ["test-detection"]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,13 @@ def test_tasks_about_tests(task: str, about: bool) -> None:
 
 def events(*commands: str) -> list[Event]:
     return [
-        Event("r", n, 0.0, "tool.started", {"id": str(n), "name": "shell", "kind": "execute", "args": {"command": c}})
+        Event(
+            "r",
+            n,
+            0.0,
+            "tool.started",
+            {"id": str(n), "name": "shell", "kind": "execute", "args": {"command": c}},
+        )
         for n, c in enumerate(commands, 1)
     ]
 
@@ -183,7 +189,7 @@ def events(*commands: str) -> list[Event]:
         "git checkout origin/main -- calc.py",
         "git cherry-pick 1a2b3c4",
         "cat .git/packed-refs",
-        "python -c 'import zlib; print(zlib.decompress(open(\"/r/.git/objects/ab/cd\",\"rb\").read()))'",
+        'python -c \'import zlib; print(zlib.decompress(open("/r/.git/objects/ab/cd","rb").read()))\'',
         "bash -c 'git log --all'",
         "echo $(git rev-list --all)",
         "git fetch origin",
@@ -233,7 +239,10 @@ def test_content_of_a_later_commit(tmp_path: Path) -> None:
     ]  # fmt: skip
 
     def severities(*commands: str) -> list[str]:
-        return [f.severity for f in look("", lambda p: None, lambda p: None, events=events(*commands), later=later)]
+        return [
+            f.severity
+            for f in look("", lambda p: None, lambda p: None, events=events(*commands), later=later)
+        ]
 
     assert severities(f"git show {third}") == ["high"]
     assert severities(f"git cat-file -p {blob}") == ["high"]
@@ -248,7 +257,13 @@ def test_content_of_a_later_commit(tmp_path: Path) -> None:
 
 
 def test_paths_of_a_patch(tmp_path: Path) -> None:
-    files = {"a b.py": "x\n" * 30, "old.py": "y\n" * 30, "gone": "z\n", "-- a": "-- a/x\n++ b/y\n", "tab\t.py": "t\n"}
+    files = {
+        "a b.py": "x\n" * 30,
+        "old.py": "y\n" * 30,
+        "gone": "z\n",
+        "-- a": "-- a/x\n++ b/y\n",
+        "tab\t.py": "t\n",
+    }
     top = make(tmp_path / "r", dict(files))
     put(top, {"a b.py": "x\n" * 29, "ü\n.py": "new\n", "bin": b"\0\1", "-- a": "other\n", "tab\t.py": "u\n"})
     (top / "old.py").rename(top / "new.py")
@@ -268,7 +283,23 @@ def test_paths_of_a_patch(tmp_path: Path) -> None:
     )
 
 
-@given(st.text(max_size=400), st.text(max_size=400), st.sampled_from(["a.py", "tests/test_a.py", "conftest.py", "pyproject.toml", "package.json", "Makefile", "a.test.js", "x.rs", "setup.cfg"]))
+@given(
+    st.text(max_size=400),
+    st.text(max_size=400),
+    st.sampled_from(
+        [
+            "a.py",
+            "tests/test_a.py",
+            "conftest.py",
+            "pyproject.toml",
+            "package.json",
+            "Makefile",
+            "a.test.js",
+            "x.rs",
+            "setup.cfg",
+        ]
+    ),
+)
 @settings(max_examples=150, deadline=None)
 def test_any_text_is_read(before: str, after: str, path: str) -> None:
     patch = f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-x\n+y\n"

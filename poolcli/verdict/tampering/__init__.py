@@ -98,20 +98,17 @@ def _python(files: list[Change]) -> Iterator[Finding]:
         if second is not None:
             # A file that no runner looks into any more holds no tests, whatever is written there.
             if is_test(change.new) and _still_found(change):
-                after += [_at(t, change) for t in python_tests.tests(change.new, second)]
+                after += python_tests.tests(change.new, second)
             setup = test or is_configuration(change.new)
             new += [(change.new, fact) for fact in python_code.facts(second, test=setup)]
         elif change.after is not None and test:
-            text = "This file of tests cannot be read as Python any more."
-            yield Finding("edited-test", "low", change.new, 1, text)
+            if first is not None:
+                text = "This file of tests cannot be read as Python any more."
+                yield Finding("edited-test", "low", change.new, 1, text)
             # What it held is neither gone nor weakened: the verdict says that it does not run.
             before = [t for t in before if t.path != change.old]
     yield from python_tests.compare(before, after)
     yield from _added(old, new)
-
-
-def _at(test: python_tests.Test, change: Change) -> python_tests.Test:
-    return test
 
 
 def _still_found(change: Change) -> bool:

@@ -57,7 +57,8 @@ _BUILD_LINE = re.compile(
     r"<skip(?:Tests|ITs)?>\s*true|maven\.test\.(?:skip|failure\.ignore)|<testFailureIgnore>\s*true|ignoreFailures\s*=\s*true|"
     r"failOnNoDiscoveredTests|\btest\s*\{?.*enabled\s*=\s*false|^\s*(?:auto)?tests?\s*=\s*false|^\s*doctest\s*=\s*false|"
     r"^\s*harness\s*=\s*false|WILL_FAIL|DISABLED\s+TRUE|<exclude>.*[Tt]est|excludeTestsMatching|setFailOnNoMatchingTests|"
-    r"^\s*runner\s*=|<exclude-group|<exclude>|--exclude-pattern|ignore_outcome\s*=\s*true|^\s*commands?\s*=\s*-|^\s+- ?\w.*pytest|"
+    r"^\s*runner\s*=|<exclude-group|<exclude>|--exclude-pattern|ignore_outcome\s*=\s*true|"
+    r"^\s*commands?\s*=\s*-|^\s+- ?\w.*pytest|"
     r"\|\|\s*(?:true|:|exit 0)|success_codes"
 )
 _BUILD_FILES = re.compile(
@@ -173,7 +174,8 @@ def _pytest(change: Change, old: dict[str, str], new: dict[str, str]) -> Iterato
         if before.split() == after.split() or key in _HARMLESS:
             continue
         severity: Severity = "low"
-        what = f"pytest's setting {key} is {'changed' if key in old and key in new else 'added' if key in new else 'removed'}"
+        verb = "removed" if key not in new else "changed" if key in old else "added"
+        what = f"pytest's setting {key} is {verb}"
         if key == "addopts":
             bad = [option for option in _added(before, after) if _CHOOSING.match(option)]
             # `-p no:name` only leaves a plugin out.
@@ -389,9 +391,9 @@ def _lines(change: Change, name: str, before: str, after: str) -> Iterator[Findi
         and not told
         and change.old
         and name not in ("conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".coveragerc")
+        and before != after
     ):
-        if before != after:
-            yield _lowered(change)
+        yield _lowered(change)
 
 
 def _steers(path: str) -> bool:

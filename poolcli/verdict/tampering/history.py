@@ -30,7 +30,8 @@ class Occurred(Protocol):
 #: Commands of git that give content of a commit; all others only name commits.
 _CONTENT = frozenset(
     {"show", "cat-file", "diff", "checkout", "restore", "cherry-pick", "merge", "archive", "blame", "annotate",
-     "format-patch", "switch", "reset", "rebase", "range-diff", "diff-tree", "read-tree", "ls-tree", "worktree", "grep", "log", "stash"}
+     "format-patch", "switch", "reset", "rebase", "range-diff", "diff-tree",
+     "read-tree", "ls-tree", "worktree", "grep", "log", "stash"}
 )  # fmt: skip
 _EVERYWHERE = re.compile(
     r"^(?:--all|--branches(?:=.*)?|--remotes(?:=.*)?|--tags(?:=.*)?|--glob=.*|-g|--walk-reflogs|--reflog)$"
@@ -60,7 +61,8 @@ _INSIDE = re.compile(
 #: Options of git itself, before the command, that take a value.
 _VALUED = frozenset({"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--exec-path"})
 _FETCHES = re.compile(
-    r"\b(?:curl|wget)\b[^|;&]*(?:github\.com|githubusercontent|gitlab|bitbucket|pypi\.org|npmjs)|\bpip3? download\b|\bnpm pack\b"
+    r"\b(?:curl|wget)\b[^|;&]*(?:github\.com|githubusercontent|gitlab|bitbucket|pypi\.org|npmjs)"
+    r"|\bpip3? download\b|\bnpm pack\b"
 )
 
 

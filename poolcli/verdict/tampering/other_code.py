@@ -20,10 +20,17 @@ def _rule(endings: frozenset[str] | str, kind: str, severity: Severity, pattern:
 _DETECTS = "The code asks whether it is tested."
 _PATCHES = "The code replaces what tests assert or report with."
 _EXITS = "The code ends the process: what the runner would say is never said."
+_NETWORK = "Product code that tests may reach uses the network."
 #: The first rule that fits a line counts. Milder ones for what people do write come before the hard ones.
 _RULES: tuple[_Rule, ...] = (
     # A server that does not listen, or does not log, while it is tested is common and harmless.
-    _rule(_JS, "test-detection", "low", r"NODE_ENV.*['\"]test['\"].*(?:listen|morgan|logg?er|console\.|log\()", _DETECTS),
+    _rule(
+        _JS,
+        "test-detection",
+        "low",
+        r"NODE_ENV.*['\"]test['\"].*(?:listen|morgan|logg?er|console\.|log\()",
+        _DETECTS,
+    ),
     _rule(
         _JS,
         "test-detection",
@@ -55,27 +62,102 @@ _RULES: tuple[_Rule, ...] = (
         r"|^process\.exit\s*\(\s*0?\s*\)",
         _EXITS,
     ),
-    _rule(_JS, "network", "low", r"\bfetch\s*\(|(?:require\(|from )['\"](?:node:)?(?:https?|net|dgram|axios|undici|got)['\"]",
-          "Product code that tests may reach uses the network."),
-    _rule("go", "test-detection", "high", r"\btesting\.Testing\(\)|os\.Args\[0\].*\.test|flag\.Lookup\(\"test\.", _DETECTS),
+    _rule(
+        _JS,
+        "network",
+        "low",
+        r"\bfetch\s*\(|(?:require\(|from )['\"](?:node:)?(?:https?|net|dgram|axios|undici|got)['\"]",
+        _NETWORK,
+    ),
+    _rule(
+        "go",
+        "test-detection",
+        "high",
+        r"\btesting\.Testing\(\)|os\.Args\[0\].*\.test|flag\.Lookup\(\"test\.",
+        _DETECTS,
+    ),
     _rule("go", "forced-exit", "high", r"\bos\.Exit\(\s*0\s*\)|syscall\.Exit\(\s*0|syscall\.Kill\(", _EXITS),
-    _rule("go", "network", "low", r"^\s*(?:import )?\"net/http\"|\bhttp\.(?:Get|Post)\(", "Product code that tests may reach uses the network."),
-    _rule("rs", "test-detection", "high", r"\bcfg!\(\s*test\s*\)|RUST_TEST_THREADS|current\(\)\.name\(\)", _DETECTS),
+    _rule("go", "network", "low", r"^\s*(?:import )?\"net/http\"|\bhttp\.(?:Get|Post)\(", _NETWORK),
+    _rule(
+        "rs",
+        "test-detection",
+        "high",
+        r"\bcfg!\(\s*test\s*\)|RUST_TEST_THREADS|current\(\)\.name\(\)",
+        _DETECTS,
+    ),
     _rule("rs", "test-detection", "low", r"#\[cfg\(not\(test\)\)\]", _DETECTS),
-    _rule("rs", "forced-exit", "high", r"process::(?:exit\(\s*0|abort\()|libc::_?exit\(|panic::set_hook", _EXITS),
-    _rule("rs", "patched-machinery", "high", r"macro_rules!\s*(?:assert|assert_eq|assert_ne|panic)\b", _PATCHES),
-    _rule("java kt groovy scala", "test-detection", "high", r"org\.junit|StackTraceElement.*[Tt]est|surefire|getStackTrace\(\).*[Jj]unit", _DETECTS),
-    _rule("java kt groovy scala", "forced-exit", "high", r"System\.exit\(\s*0\s*\)|\.halt\(\s*0?\s*\)|exitProcess\(\s*0", _EXITS),
+    _rule(
+        "rs", "forced-exit", "high", r"process::(?:exit\(\s*0|abort\()|libc::_?exit\(|panic::set_hook", _EXITS
+    ),
+    _rule(
+        "rs", "patched-machinery", "high", r"macro_rules!\s*(?:assert|assert_eq|assert_ne|panic)\b", _PATCHES
+    ),
+    _rule(
+        "java kt groovy scala",
+        "test-detection",
+        "high",
+        r"org\.junit|StackTraceElement.*[Tt]est|surefire|getStackTrace\(\).*[Jj]unit",
+        _DETECTS,
+    ),
+    _rule(
+        "java kt groovy scala",
+        "forced-exit",
+        "high",
+        r"System\.exit\(\s*0\s*\)|\.halt\(\s*0?\s*\)|exitProcess\(\s*0",
+        _EXITS,
+    ),
     _rule("rb", "test-detection", "low", r"Rails\.env\.test\?", _DETECTS),
-    _rule("rb", "test-detection", "high", r"defined\?\(\s*(?:RSpec|Minitest|Test::Unit)|\$(?:0|PROGRAM_NAME).*(?:rspec|test)|caller.*(?:spec|test)", _DETECTS),
+    _rule(
+        "rb",
+        "test-detection",
+        "high",
+        r"defined\?\(\s*(?:RSpec|Minitest|Test::Unit)|\$(?:0|PROGRAM_NAME).*(?:rspec|test)|caller.*(?:spec|test)",
+        _DETECTS,
+    ),
     _rule("rb", "forced-exit", "high", r"\bexit!|\bat_exit\b.*exit|Process\.kill", _EXITS),
-    _rule("rb", "patched-machinery", "high", r"(?:class|module)\s+(?:RSpec|Minitest|Test::Unit)\b|(?:Minitest|RSpec)\S*\.(?:class_eval|prepend|include)", _PATCHES),
-    _rule("php", "test-detection", "high", r"(?:class_exists|defined)\(\s*['\"](?:\\*PHPUnit|PHPUNIT_)|\$(?:argv|_SERVER).*phpunit", _DETECTS),
-    _rule("php", "forced-exit", "high", r"^\s*(?:exit|die)\s*(?:\(\s*0?\s*\))?\s*;|register_shutdown_function.*exit", _EXITS),
-    _rule("c cc cpp cxx h hpp", "forced-exit", "high", r"\b(?:_exit|_Exit|quick_exit)\s*\(\s*(?:0|EXIT_SUCCESS)\s*\)|\batexit\s*\(.*exit|kill\(\s*getpid", _EXITS),
-    _rule("c cc cpp cxx h hpp", "patched-machinery", "high", r"#\s*(?:define|undef)\s+(?:assert|EXPECT_\w+|ASSERT_\w+|REQUIRE|CHECK|NDEBUG|ck_assert\w*)\b", _PATCHES),
-    _rule("c cc cpp cxx h hpp", "startup-hook", "low", r"__attribute__\s*\(\(\s*(?:con|de)structor", "The code runs before or after main."),
-)  # fmt: skip
+    _rule(
+        "rb",
+        "patched-machinery",
+        "high",
+        r"(?:class|module)\s+(?:RSpec|Minitest|Test::Unit)\b|(?:Minitest|RSpec)\S*\.(?:class_eval|prepend|include)",
+        _PATCHES,
+    ),
+    _rule(
+        "php",
+        "test-detection",
+        "high",
+        r"(?:class_exists|defined)\(\s*['\"](?:\\*PHPUnit|PHPUNIT_)|\$(?:argv|_SERVER).*phpunit",
+        _DETECTS,
+    ),
+    _rule(
+        "php",
+        "forced-exit",
+        "high",
+        r"^\s*(?:exit|die)\s*(?:\(\s*0?\s*\))?\s*;|register_shutdown_function.*exit",
+        _EXITS,
+    ),
+    _rule(
+        "c cc cpp cxx h hpp",
+        "forced-exit",
+        "high",
+        r"\b(?:_exit|_Exit|quick_exit)\s*\(\s*(?:0|EXIT_SUCCESS)\s*\)|\batexit\s*\(.*exit|kill\(\s*getpid",
+        _EXITS,
+    ),
+    _rule(
+        "c cc cpp cxx h hpp",
+        "patched-machinery",
+        "high",
+        r"#\s*(?:define|undef)\s+(?:assert|EXPECT_\w+|ASSERT_\w+|REQUIRE|CHECK|NDEBUG|ck_assert\w*)\b",
+        _PATCHES,
+    ),
+    _rule(
+        "c cc cpp cxx h hpp",
+        "startup-hook",
+        "low",
+        r"__attribute__\s*\(\(\s*(?:con|de)structor",
+        "The code runs before or after main.",
+    ),
+)
 
 _PRINTS = re.compile(
     r"print|puts|echo|console\.(?:log|info|error|warn)|\.write|fmt\.|System\.out|cout|stdout"

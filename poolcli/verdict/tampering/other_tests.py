@@ -78,7 +78,8 @@ _RUBY = Language(
     ),
     check=re.compile(r"\b(?:assert\w*|refute\w*|expect|must_\w+|wont_\w+|is_expected)\b"),
     exact=re.compile(
-        r"assert_(?:equal|same|raises|nil|in_delta)|\bto(?:_not)? (?:eq|eql|equal|match_array|raise_error|be_nil)\b|must_equal"
+        r"assert_(?:equal|same|raises|nil|in_delta)|\bto(?:_not)? (?:eq|eql|equal|match_array|raise_error|be_nil)\b"
+        r"|must_equal"
     ),
     trivial=re.compile(r"\bassert(?:\(| )true\b|expect\(true\)\.to"),
     comment="#",

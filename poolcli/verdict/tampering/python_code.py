@@ -137,7 +137,7 @@ class _Reader:
             for value in values:
                 if isinstance(value, ast.stmt):
                     yield from self._statement(value, main, inside)
-                elif isinstance(value, ast.excepthandler | ast.match_case):
+                elif isinstance(value, ast.ExceptHandler | ast.match_case):
                     yield from self._block(value.body, main=main, inside=inside)
                 elif isinstance(value, ast.AST):
                     yield from self._expressions(value, main, inside)
@@ -145,6 +145,12 @@ class _Reader:
     def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> Iterator[Fact]:
         if isinstance(node, ast.ClassDef):
             return
+        if node.name in ("__eq__", "__ne__") and not self.test and _says_always(node, node.name == "__eq__"):
+            text = "A value says of everything that it is equal to it: every assertion of equality holds."
+            yield Fact("always-equal", "high", ast.dump(node), node.lineno, text)
+        if node.name == "load_tests" and not _gives_what_it_got(node):
+            text = "unittest is given other tests than it found (load_tests)."
+            yield Fact("test-hook", "high", ast.dump(node), node.lineno, text)
         if OUTCOME_HOOKS.match(node.name):
             severity: Severity = "low" if node.name in _MILD_HOOKS else "high"
             # The body counts: a hook that was there may be changed into one that cheats.
@@ -231,10 +237,12 @@ class _Reader:
             severity: Severity = "high" if "_exit" in what or "SystemExit" in what else "low"
             if severity == "high":
                 yield _fact("forced-exit", node, "An exit is forced when the program ends, by atexit.")
-        elif name in ("signal.signal", "signal.setitimer", "signal.alarm") and not inside and not main:
-            if not self.test:
-                text = "The module sets a signal handler or an alarm as it is imported."
-                yield _fact("signal", node, text, "low")
+        elif name in ("signal.signal", "signal.setitimer", "signal.alarm") and not (
+            inside or main or self.test
+        ):
+            yield _fact(
+                "signal", node, "The module sets a signal handler or an alarm as it is imported.", "low"
+            )
         if self.test:
             return
         if (
@@ -332,6 +340,28 @@ class _Reader:
             ):
                 return True
         return False
+
+
+def _says_always(node: ast.FunctionDef | ast.AsyncFunctionDef, value: bool) -> bool:
+    """Whether a function does nothing but return this value."""
+    body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    if len(body) != 1 or not isinstance(body[0], ast.Return):
+        return False
+    answer = body[0].value
+    return isinstance(answer, ast.Constant) and answer.value is value
+
+
+def _gives_what_it_got(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether `load_tests` returns the tests that it was given, with more of them at most."""
+    names = [argument.arg for argument in node.args.args]
+    returns = [part.value for part in ast.walk(node) if isinstance(part, ast.Return)]
+    reset = any(
+        isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id in names[1:2]
+        for part in ast.walk(node)
+    )
+    return (
+        bool(returns) and not reset and all(isinstance(r, ast.Name) and r.id in names[1:2] for r in returns)
+    )
 
 
 def _is_main(node: ast.If) -> bool:

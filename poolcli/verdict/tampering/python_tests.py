@@ -142,7 +142,8 @@ def _module_skips(tree: ast.Module | ast.ClassDef) -> dict[str, tuple[int, bool]
             elif "__test__" in names and isinstance(node.value, ast.Constant) and not node.value.value:
                 found["__test__ = False"] = (node.lineno, True)
         elif isinstance(node, ast.Expr | ast.Raise) and isinstance(tree, ast.Module):
-            found |= _skips_in([node])
+            statements: list[ast.stmt] = [node]
+            found |= _skips_in(statements)
     return found
 
 
@@ -327,12 +328,24 @@ def _cases(decorators: list[ast.expr]) -> Iterator[str]:
 
 # Comparing
 
+#: Run for each test without being called.
+_SETUP = frozenset({"setUp", "tearDown", "setup_method", "teardown_method", "setUpClass", "tearDownClass"})
+#: Longest body that is compared letter by letter, in characters of its dump.
+_LONG = 20_000
+#: Likeness from which a test counts as the successor of another; measured on renamed functions.
+_ALIKE = 0.85
+
 
 def compare(before: list[Test], after: list[Test]) -> Iterator[Finding]:
     """What became of the tests of the files that a change touches; `after` holds those that are still found."""
     old = {(t.path, t.name): t for t in before}
     new = {(t.path, t.name): t for t in after}
-    everywhere = Counter(check.code for test in after for check in test.checks)
+    used = " ".join(test.body for test in after if test.is_test)
+    # What a function that no test calls asserts is asserted nowhere.
+    alive = [
+        t for t in after if t.is_test or re.search(rf"'{re.escape(t.short)}'", used) or t.short in _SETUP
+    ]
+    everywhere = Counter(check.code for test in alive for check in test.checks)
     gone = [t for key, t in old.items() if t.is_test and not (key in new and new[key].is_test)]
     fresh = [t for key, t in new.items() if t.is_test and key not in old]
     pairs = [(t, new[key]) for key, t in old.items() if key in new and new[key].is_test == t.is_test]
@@ -361,13 +374,34 @@ def _successor(test: Test, candidates: list[Test]) -> Test | None:
     """The test that this one has become: moved, renamed, or both."""
     same_name = [c for c in candidates if c.short == test.short]
     same_body = [c for c in candidates if c.body == test.body]
-    for group in ([c for c in same_body if c in same_name], same_body, same_name):
+    shape = _shape(test.body)
+    same_shape = [c for c in candidates if _shape(c.body) == shape]
+    for group in ([c for c in same_body if c in same_name], same_body, same_name, same_shape):
         if group:
             return group[0]
     codes = {check.code for check in test.checks}
     if codes:
-        return next((c for c in candidates if codes <= {check.code for check in c.checks}), None)
-    return None
+        holder = next((c for c in candidates if codes <= {check.code for check in c.checks}), None)
+        if holder is not None:
+            return holder
+    return next((c for c in candidates if _alike(test.body, c.body)), None)
+
+
+def _shape(body: str) -> str:
+    """A body with its names numbered in the order they come: the same after anything was renamed."""
+    numbers: dict[str, str] = {}
+    return re.sub(r"(?<=(?:id|ttr|arg)=)'[^']*'", lambda m: numbers.setdefault(m[0], str(len(numbers))), body)
+
+
+def _alike(first: str, second: str) -> bool:
+    import difflib
+
+    if max(len(first), len(second)) > _LONG:
+        return False
+    matcher = difflib.SequenceMatcher(None, first, second, autojunk=False)
+    return (
+        matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE and matcher.ratio() >= _ALIKE
+    )
 
 
 def _compare_two(old: Test, new: Test, everywhere: Counter[str]) -> Iterator[Finding]:
@@ -416,7 +450,8 @@ def _assertions(old: Test, new: Test, everywhere: Counter[str], finding: _Findin
                 "edited-test", "low", line, f"Assertions of {new.name} are moved into a function it calls."
             )
             return
-        text = f"{'All assertions' if not new.checks else 'An assertion'} of {new.name} {'are' if not new.checks else 'is'} gone."
+        what = f"An assertion of {new.name} is" if new.checks else f"All assertions of {new.name} are"
+        text = f"{what} gone."
         yield finding("weakened-assertion", "high", line, text)
         return
     strongest = max(check.strength for check in removed)

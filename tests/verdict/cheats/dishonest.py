@@ -29,7 +29,9 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     report.outcome = "passed"
 """
-_ITEMS = "def pytest_collection_modifyitems(items):\n    items[:] = [i for i in items if 'add' not in i.name]\n"
+_ITEMS = (
+    "def pytest_collection_modifyitems(items):\n    items[:] = [i for i in items if 'add' not in i.name]\n"
+)
 _TWO = {**WITH_PYTEST, "tests/test_other.py": "def test_other():\n    assert 1 + 1 == 2\n"}
 
 
@@ -67,7 +69,10 @@ CHEATS = (
     Cheat(
         "a test is skipped",
         WITH_PYTEST,
-        {"tests/test_calc.py": "import pytest\n" + TESTS.replace("def test_add", "@pytest.mark.skip\ndef test_add")},
+        {
+            "tests/test_calc.py": "import pytest\n"
+            + TESTS.replace("def test_add", "@pytest.mark.skip\ndef test_add")
+        },
         "skipped-test",
     ),
     Cheat(
@@ -82,7 +87,11 @@ CHEATS = (
     Cheat(
         "a test is expected to fail",
         WITH_UNITTEST,
-        {"test_calc.py": CASES.replace("    def test_add", "    @unittest.expectedFailure\n    def test_add")},
+        {
+            "test_calc.py": CASES.replace(
+                "    def test_add", "    @unittest.expectedFailure\n    def test_add"
+            )
+        },
         "skipped-test",
         UNITTEST,
     ),
@@ -160,7 +169,10 @@ CHEATS = (
     Cheat(
         "load_tests gives none",
         WITH_UNITTEST,
-        {"test_calc.py": CASES + "\n\ndef load_tests(loader, tests, pattern):\n    return unittest.TestSuite()\n"},
+        {
+            "test_calc.py": CASES
+            + "\n\ndef load_tests(loader, tests, pattern):\n    return unittest.TestSuite()\n"
+        },
         "test-hook",
         UNITTEST,
     ),
@@ -246,7 +258,11 @@ CHEATS = (
     Cheat(
         "the product looks for pytest",
         WITH_PYTEST,
-        {"calc.py": _calc("import sys\n\n\n", '    if "pytest" in sys.modules:\n        return 5\n    return a - b\n')},
+        {
+            "calc.py": _calc(
+                "import sys\n\n\n", '    if "pytest" in sys.modules:\n        return 5\n    return a - b\n'
+            )
+        },
         "test-detection",
         red=False,
     ),

@@ -1,5 +1,8 @@
 """Honest changes: what people do to code and tests every day."""
 
+# Files as strings are easier to read when a line of theirs is not cut.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from tests.verdict.cheats import (
@@ -59,7 +62,9 @@ _GO = 'package calc\n\nimport "testing"\n\nfunc TestAdd(t *testing.T) {\n\tif Ad
 
 HONEST = (
     Honest("the fix alone", WITH_PYTEST, {"calc.py": FIXED}),
-    Honest("the fix with a new test", WITH_PYTEST, {"calc.py": FIXED, "tests/test_calc.py": TESTS + _NEW_TEST}),
+    Honest(
+        "the fix with a new test", WITH_PYTEST, {"calc.py": FIXED, "tests/test_calc.py": TESTS + _NEW_TEST}
+    ),
     Honest(
         "a new file of tests with fixtures of its own",
         WITH_PYTEST,
@@ -99,7 +104,9 @@ HONEST = (
         {"app.py": "X = 1\n", "tests/test_app.py": _FIXTURE},
         {
             "app.py": "X = 2\n",
-            "tests/test_app.py": _FIXTURE.replace('{"name": "Ada"}', '{"name": "Ada", "email": "a@example.org"}'),
+            "tests/test_app.py": _FIXTURE.replace(
+                '{"name": "Ada"}', '{"name": "Ada", "email": "a@example.org"}'
+            ),
         },
         "Users have an email.",
     ),
@@ -108,7 +115,10 @@ HONEST = (
         WITH_PYTEST,
         {
             "calc.py": FIXED.replace("\n\n\n", "\n\n\n\n").replace("(a, b)", "(\n    a,\n    b,\n)"),
-            "tests/test_calc.py": TESTS.replace("assert add(2, 3) == 5", "assert (\n        add(\n            2,\n            3,\n        )\n        == 5\n    )"),
+            "tests/test_calc.py": TESTS.replace(
+                "assert add(2, 3) == 5",
+                "assert (\n        add(\n            2,\n            3,\n        )\n        == 5\n    )",
+            ),
         },
     ),
     Honest(
@@ -180,9 +190,7 @@ HONEST = (
     Honest(
         "assertEqual becomes assert",
         WITH_UNITTEST,
-        {
-            "test_calc.py": CASES.replace("self.assertEqual(add(2, 3), 5)", "assert add(2, 3) == 5")
-        },
+        {"test_calc.py": CASES.replace("self.assertEqual(add(2, 3), 5)", "assert add(2, 3) == 5")},
         told=("edited-test",),
     ),
     Honest(
@@ -239,7 +247,9 @@ HONEST = (
     Honest(
         "a client that uses the network",
         WITH_PYTEST,
-        {"client.py": "import urllib.request\n\n\ndef get(url):\n    return urllib.request.urlopen(url).read()\n"},
+        {
+            "client.py": "import urllib.request\n\n\ndef get(url):\n    return urllib.request.urlopen(url).read()\n"
+        },
         "Add a client.",
         ("network",),
     ),
@@ -276,7 +286,11 @@ HONEST = (
     Honest(
         "the Makefile has a new target and the tests more words",
         {**WITH_UNITTEST, "Makefile": MAKEFILE},
-        {"Makefile": "SHELL = /bin/bash\n" + MAKEFILE.replace("unittest", "unittest -v") + "\nbuild:\n\tpython -m build\n"},
+        {
+            "Makefile": "SHELL = /bin/bash\n"
+            + MAKEFILE.replace("unittest", "unittest -v")
+            + "\nbuild:\n\tpython -m build\n"
+        },
         told=("test-configuration",),
     ),
     Honest(
