@@ -45,7 +45,7 @@ def look(
     is asked whether it is about tests: then edits of tests are low. `events` are the run's, for what it read of
     the history; `later` says whether a revision lies outside the base's own past.
     """
-    files = changes(patch, base, after)
+    files = [c for c in changes(patch, base, after) if c.old != c.new or c.before != c.after or c.binary]
     found: list[Finding] = []
     for change in files:
         found += configuration.look(change)

@@ -390,7 +390,11 @@ def _successor(test: Test, candidates: list[Test]) -> Test | None:
 def _shape(body: str) -> str:
     """A body with its names numbered in the order they come: the same after anything was renamed."""
     numbers: dict[str, str] = {}
-    return re.sub(r"(?<=(?:id|ttr|arg)=)'[^']*'", lambda m: numbers.setdefault(m[0], str(len(numbers))), body)
+    return re.sub(
+        r"\b((?:id|attr|arg)=)('[^']*')",
+        lambda m: m[1] + numbers.setdefault(m[2], str(len(numbers))),
+        body,
+    )
 
 
 def _alike(first: str, second: str) -> bool:
