@@ -41,7 +41,8 @@ class Check(Struct, frozen=True):
 class Outcome(Struct, frozen=True):
     """How one check ended. `status` is passed, failed, timeout, error, or none when no test ran.
 
-    `tests` is the outcome by test id, `texts` why tests failed; `problem` says why the result cannot be trusted.
+    `tests` is the outcome by test id, `texts` why tests failed; `note` says what was run instead of what,
+    `problem` why the result cannot be trusted.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Outcome(Struct, frozen=True):
     tests: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     source: str = ""
+    note: str = ""
     problem: str = ""
     hung: str = ""
     crashed: str = ""
@@ -165,7 +167,7 @@ def _chosen(checks: Sequence[Check], tests: Sequence[str]) -> list[tuple[Check, 
         best, depth = -1, -1
         for number, check in enumerate(checks):
             recipe = check.recipe
-            if recipe.missing or not recipe.selecting([test]):
+            if recipe.missing or not recipe.speaks_of(test) or not recipe.selecting([test]):
                 continue
             inside = test.startswith(f"{recipe.folder}/") if recipe.folder else False
             rank = recipe.folder.count("/") + 2 if inside else int(not recipe.folder)
@@ -181,23 +183,20 @@ def _chosen(checks: Sequence[Check], tests: Sequence[str]) -> list[tuple[Check, 
 
 async def _run(check: Check, tests: Sequence[str], top: Path, timeout: float, *, quiet: bool) -> Outcome:
     """The check, and while no test can be read from it, what it can fall back on."""
-    outcome = await _once(check, check.recipe, tests, top, timeout, quiet=quiet)
+    outcome = first = await _once(check, check.recipe, tests, top, timeout, quiet=quiet)
     if check.name != "test":
         return outcome
-    tried = [check.recipe.runner]
     for recipe in check.recipe.fallbacks:
-        if outcome.tests or outcome.status in ("timeout", "passed") or recipe.missing:
+        if outcome.tests or outcome.status in ("timeout", "passed"):
             break
         if tests and not recipe.selecting(tests):
             continue
         if not quiet:
             sys.stderr.write(clean(f"no test could be read from it; trying {recipe.command}") + "\n")
-        tried.append(recipe.runner)
-        other = await _once(check, recipe, tests, top, timeout, quiet=quiet)
-        if other.tests:
-            said = f"{outcome.command} gave no result for any test, so this was run instead"
-            return replace(other, problem=other.problem or said)
-    return outcome
+        outcome = await _once(check, recipe, tests, top, timeout, quiet=quiet)
+    if outcome is first:
+        return outcome
+    return replace(outcome, note=f"{first.command} gave no result for any test, so this was run instead")
 
 
 async def _once(
@@ -253,6 +252,8 @@ async def _once(
     bad = counts.get("failed", 0) + counts.get("error", 0)
     if status == "passed" and bad:
         status = "failed"
+    if status == "passed" and not counts and recipe.runner not in UNREAD:
+        status = "none"  # of a runner whose results are understood, none is no success
     return replace(
         base,
         status=status,
@@ -268,6 +269,8 @@ async def _once(
 
 #: Bytes of a check's output that are held: names of tens of thousands of tests.
 LOG = 4_000_000
+#: Runners of which only the exit code is known: whatever they start need not name a test.
+UNREAD = ("script", "make")
 #: Failures that are printed, and characters of each; the rest by name, the whole in --json.
 FAILURES, FAILURE = 10, 2000
 #: Characters of the end of an output in which no test was found.
@@ -321,7 +324,12 @@ def _result(outcome: Outcome) -> str:
             lines += [f"  {line}" for line in text[:FAILURE].splitlines()]
     if not outcome.tests and outcome.status != "passed":
         lines.append(outcome.output[-TAIL:].strip())
-    for label, text in (("problem", outcome.problem), ("hung", outcome.hung), ("crashed", outcome.crashed)):
+    for label, text in (
+        ("note", outcome.note),
+        ("problem", outcome.problem),
+        ("hung", outcome.hung),
+        ("crashed", outcome.crashed),
+    ):
         if text:
             lines.append(f"{label}: {text}")
     counts = ", ".join(f"{number} {word}" for word, number in sorted(outcome.counts.items()))

@@ -13,8 +13,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from poolcli.verdict import reports
 from poolcli.verdict.finder import find
 from poolcli.verdict.recipes import Recipe
+from poolcli.verdict.results import Results
 from tests.verdict.languages import EXAMPLES, Example
 from tests.verdict.projects import write
 
@@ -22,6 +24,7 @@ from tests.verdict.projects import write
 LOGGED = {
     "unittest": r"^(test\w+) \(.*\.\.\. \w+$",
     "cargo": r"^test ([\w:]+) \.\.\. \w+$",
+    "prove": r"^(?:not )?ok \d+ - (.*)$",
     "minitest": r"^\w+#(test\w+) = ",
 }
 
@@ -72,11 +75,9 @@ def reported(kind: str, report: Path) -> set[str]:
         return {case["title"] for case in cases if case["status"] in ("passed", "failed")}
     if kind == "rspec-json":
         return {case["description"] for case in json.loads(text)["examples"]}
-    if kind == "go-json":
-        events = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-        return {event["Test"] for event in events if event["Action"] in ("pass", "fail") and "Test" in event}
-    assert kind == "tap"
-    return set(re.findall(r"^(?:not )?ok \d+ - (.*)$", text, re.M))
+    assert kind == "go-json"
+    events = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return {event["Test"] for event in events if event["Action"] in ("pass", "fail") and "Test" in event}
 
 
 def ran(recipe: Recipe, output: str, report: Path) -> set[str]:
@@ -177,3 +178,32 @@ def test_selected(project: tuple[Example, Path, Recipe], tmp_path: Path) -> None
     if example.file:
         code, names = run([example.file], "file")
         assert (code, names) == (0, example.in_file)
+
+
+@pytest.mark.parametrize("project", params(), indirect=True)
+def test_ids_of_results_can_be_selected(project: tuple[Example, Path, Recipe], tmp_path: Path) -> None:
+    """What the readers call a test is what the runner is asked for."""
+    example, root, recipe = project
+    where = str(root)
+
+    def results(command: str, report: Path) -> Results:
+        done = shell(root, command)
+        if recipe.runner == "maven" and _unreachable(done.stdout):
+            pytest.skip("Maven lacks plugins, and nothing to fetch them from")
+        read = reports.read_report(recipe.report_kind, report, root=where) if recipe.report_kind else None
+        if read is None:
+            read = reports.from_log(recipe.runner, done.stdout, root=where, exit_code=done.returncode)
+        return reports.checked(read, done.returncode)
+
+    first = results(recipe.reporting(str(tmp_path / "first")) or recipe.detailed(), tmp_path / "first")
+    assert not first.problem
+    # prove's scripts count as tests, too.
+    cases = [case for case in first.cases if recipe.runner != "prove" or " > " in case]
+    assert len(cases) == len(example.names), list(first.cases)
+    for number, case in enumerate(first.cases.values()):
+        report = tmp_path / str(number)
+        command = recipe.selecting([case.id], str(report) if recipe.report_kind else "")
+        assert command, case.id
+        again = results(command, report)
+        assert case.id in again.cases, (command, list(again.cases))
+        assert again.cases[case.id].outcome == case.outcome

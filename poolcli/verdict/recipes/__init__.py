@@ -6,6 +6,7 @@ per family of languages; this one only knows where to look.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,22 @@ KINDS = {
     "gradle": "junit",
     "rspec": "rspec-json",
     "phpunit": "junit",
-    "prove": "tap",
 }
+#: Whose test files end so. A test that names a file of another language is not theirs.
+_ENDINGS = {
+    **dict.fromkeys(("pytest", "unittest", "nox", "tox"), (".py",)),
+    **dict.fromkeys(
+        ("node-test", "jest", "vitest", "mocha"),
+        (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".jsx", ".tsx"),
+    ),
+    "go": (".go",),
+    **dict.fromkeys(("cargo", "nextest"), (".rs",)),
+    **dict.fromkeys(("maven", "gradle"), (".java", ".kt", ".groovy", ".scala")),
+    **dict.fromkeys(("rspec", "minitest"), (".rb",)),
+    "phpunit": (".php",),
+    "prove": (".t",),
+}
+_FILE = re.compile(r"^[^:\[> ]*?(\.[a-z]+)(?=$|::| > |\[|:\d)")
 
 
 class Recipe(Struct, frozen=True):
@@ -74,7 +89,7 @@ class Recipe(Struct, frozen=True):
     command: str
     why: str
     missing: str = ""
-    #: Which reader understands the report: junit | jest-json | rspec-json | go-json | ctest-junit | tap; '' for none.
+    #: Which reader understands the report: junit | jest-json | rspec-json | go-json | ctest-junit; '' for none.
     report_kind: str = ""
     #: Tried in this order when no test could be read from what came back.
     fallbacks: tuple[Recipe, ...] = ()
@@ -120,6 +135,12 @@ class Recipe(Struct, frozen=True):
             command = way.report(command, quoted(report))
         command = in_folder(self.folder, command)
         return command if len(command) <= LONGEST else ""
+
+    def speaks_of(self, test: str) -> bool:
+        """Whether the test can be this runner's, by the file that its name begins with; True when it names none."""
+        file = _FILE.match(test)
+        known = {ending for endings in _ENDINGS.values() for ending in endings}
+        return file is None or file[1] not in known or file[1] in _ENDINGS.get(self.runner, ())
 
     def detailed(self) -> str:
         """The command that says most in its output, for runners without a report: every test by name."""

@@ -20,6 +20,11 @@ def _go_report(command: str, report: str) -> str:
     return inserted(command, _GO, "-json") + f" > {report}"
 
 
+def _go_detail(command: str) -> str:
+    """Names the tests that pass, too."""
+    return inserted(command, _GO, "-v")
+
+
 def _go_select(command: str, tests: Sequence[str]) -> str:
     found = [_GO_TEST.match(test) for test in tests if not test.endswith(".go")]
     files = [f"./{test.rpartition('/')[0]}" for test in tests if test.endswith(".go")]
@@ -44,14 +49,19 @@ def _cargo_detail(command: str) -> str:
 
 
 def _cargo_select(command: str, tests: Sequence[str]) -> str:
-    names = [re.split(r" > | ", test)[-1] for test in tests if not test.endswith(".rs")]
-    # An integration test's file is a binary of its own; a source file's tests lie in a module of its name.
-    for path in (test for test in tests if test.endswith(".rs")):
-        names.append(path.rpartition("/")[2].removesuffix(".rs"))
-    if any(path.endswith(".rs") and not path.startswith("src/") for path in tests):
-        return ""
+    if any(test.endswith(".rs") for test in tests):
+        return ""  # which binary a file is part of cannot be told from its name
     separator = " " if " -- " in command else " -- "
-    return _cargo_detail(command) + separator + " ".join(map(quoted, sorted(set(names))))
+    return _cargo_detail(command) + separator + " ".join(map(quoted, _parts(tests)))
+
+
+def _parts(tests: Sequence[str]) -> list[str]:
+    """What Rust's runners look for in names: ids without the crate, which the tests themselves do not know.
+
+    Parts of names match: `adds` also runs `adds_more`.
+    """
+    names = {test if " - " in test else re.split(r" > | ", test)[-1] for test in tests}
+    return sorted({name if " - " in name else name.partition("::")[2] or name for name in names})
 
 
 _NEXTEST = r"\bcargo +nextest +run\b"
@@ -67,10 +77,9 @@ def _nextest_report(command: str, report: str) -> str:
 
 
 def _nextest_select(command: str, tests: Sequence[str]) -> str:
-    names = [re.split(r" > | ", test)[-1] for test in tests]
-    if any(name.endswith(".rs") for name in names):
+    if any(test.endswith(".rs") for test in tests):
         return ""
-    return " ".join([command, *map(quoted, sorted(set(names)))])
+    return " ".join([command, *map(quoted, _parts(tests))])
 
 
 _CTEST = r"(?<![\w./-])ctest(?![\w./-])"
@@ -85,7 +94,7 @@ def _ctest_select(command: str, tests: Sequence[str]) -> str:
 
 
 WAYS = {
-    "go": Way(_go_report, _go_select),
+    "go": Way(_go_report, _go_select, _go_detail),
     "cargo": Way(None, _cargo_select, _cargo_detail),
     "nextest": Way(_nextest_report, _nextest_select),
     "ctest": Way(_ctest_report, _ctest_select),

@@ -82,20 +82,21 @@ def _phpunit_select(command: str, tests: Sequence[str]) -> str:
     return f"{command} --filter {quoted(f'/{alternatives(names)}( .*)?$/')}"
 
 
-def _prove_report(command: str, report: str) -> str:
-    return f"{command} -v > {report}"
+def _prove_detail(command: str) -> str:
+    """The lines of TAP of every script, under the script's name."""
+    return re.sub(r"\bprove\b", "prove -v", command, count=1)
 
 
 def _prove_select(command: str, tests: Sequence[str]) -> str:
     files = sorted({test.split(" > ")[0] for test in tests})
     if not all(file.endswith(".t") for file in files):
         return ""
-    return " ".join([re.sub(r" t$", "", command), *map(quoted, files)])
+    return _prove_detail(" ".join([re.sub(r" t$", "", command), *map(quoted, files)]))
 
 
 WAYS = {
     "rspec": Way(_rspec_report, _rspec_select),
     "minitest": Way(None, _minitest_select, _minitest_detail),
     "phpunit": Way(_phpunit_report, _phpunit_select),
-    "prove": Way(_prove_report, _prove_select),
+    "prove": Way(None, _prove_select, _prove_detail),
 }
