@@ -78,7 +78,9 @@ _PASSED_OVER = re.compile(
     r"|(?:debug|info|warn|error|trace)!|System\.(?:out|err)\.|(?:f|perror|print)printf?\(|printf\(|assert)"
 )
 #: Words after which an operand begins, not an operator: `return -1`, `case +1`.
-_BEFORE_OPERAND = frozenset("return case throw typeof in of new delete void yield await else do".split())
+_BEFORE_OPERAND = frozenset(
+    "if while match return case throw typeof in of new delete void yield await else do".split()
+)
 #: After these a slash begins a pattern, in JavaScript.
 _BEFORE_PATTERN = frozenset("(,=:[!&|?{};+-*%<>~^") | {"=>", "&&", "||", "??", "===", "==", "!=", "!=="}
 _PATTERN = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n\[])+/\w*")
