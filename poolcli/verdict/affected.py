@@ -11,13 +11,14 @@ from pathlib import PurePosixPath
 
 from msgspec import Struct, field
 
-#: Of all tests: when the first groups hold more than this, running everything costs hardly more than running them.
-SHARE = 0.5
+#: What a group may cost, as a share of running everything, to be run before that: about how often it is red, because
+#: then everything need not run. Two of three attempts leave what failed as it was; one of five breaks what lies near.
+FAILED_SHARE, NEAR_SHARE = 2 / 3, 1 / 5
 #: What tells a test file from what it tests, at either end of its name.
 _MARKS = re.compile(
     r"^(?:[tT]ests?|[sS]pecs?)(?:[_\-.]|$|(?=[A-Z]))"
     r"|[_\-.](?:[tT]ests?|[sS]pec)$"
-    r"|(?<=[a-z0-9])(?:Tests?|Spec|IT|TestCase)$"
+    r"|(?<=[A-Za-z0-9])(?:Tests?|Spec|TestCase)$|(?<=[a-z0-9])IT$"
 )
 #: A Go test: the package's path, and behind a dot the function.
 _GO = re.compile(r"([\w.\-/~]+)\.(?:Test|Fuzz|Example|Benchmark)[A-Z_]?\w*(?:/.*)?$")
@@ -68,19 +69,40 @@ class Order(Struct, frozen=True):
         """Every test, the first to run first."""
         return self.failed + self.named + self.ran + self.reached + self.rest
 
-    def stages(self, share: float = SHARE) -> tuple[tuple[str, ...], ...]:
-        """The groups to run one after another, each only when the one before passed.
+    def stages(
+        self, *, seconds: Mapping[str, float] | None = None, start: float = 0.0
+    ) -> tuple[tuple[str, ...], ...]:
+        """The groups to run one after another, each only when the one before passed: what failed, what lies near.
 
-        A group is left out when it would bring the whole to more than `share` of all tests, except the failed ones:
-        they alone say whether the edit helped. The last stage, all tests, is not among them: it is the verdict's.
+        A group that costs too much to be run before everything is left out; when none is left, an edit is best
+        followed by everything. `seconds` is what each test took, where known (else all take the same), `start` what
+        the runner takes before the first one, in seconds too (`start_of`): where that is most of a short suite,
+        there is little to save. The last stage, all tests, is not among them: it is the verdict's.
         """
-        allowed = share * len(self.all)
-        stages, sum_ = [], 0
-        for number, group in enumerate((self.failed, self.named, self.ran + self.reached)):
-            sum_ += len(group)
-            if group and (number == 0 or sum_ <= allowed):
-                stages.append(group)
-        return tuple(stages)
+        every = self.all
+        # Unknown to us and new: as long as the others take on average.
+        known = {test: seconds[test] for test in every if test in seconds} if seconds else {}
+        average = sum(known.values()) / len(known) if known else 1.0
+
+        def cost(group: tuple[str, ...]) -> float:
+            return start + sum(known.get(test, average) for test in group)
+
+        near = self.named + self.ran + self.reached
+        for smaller in (near, self.named + self.ran, self.named):
+            near = smaller
+            if cost(near) <= NEAR_SHARE * cost(every):
+                break
+        wanted = ((self.failed, FAILED_SHARE), (near, NEAR_SHARE))
+        return tuple(group for group, share in wanted if group and cost(group) <= share * cost(every))
+
+
+def start_of(run: float, tests: float, *, few: bool) -> float:
+    """What the runner itself takes, in seconds, by a run of `run` seconds whose tests took `tests` by its report.
+
+    Runners do not report what they spend on each test besides: of a run of `few` tests that is nearly nothing, of a
+    whole suite it is about half of what the tests do not explain.
+    """
+    return max(run - tests, 0.0) * (1 if few else 0.5)
 
 
 def order(
