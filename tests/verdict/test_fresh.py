@@ -281,7 +281,10 @@ def merge(name: str, base: str, after: str) -> str:
 
 
 def test_parts_of_pyproject() -> None:
-    base = '[project]\nname = "a"\n\n[tool.pytest.ini_options]\naddopts = "-q"  # quiet\n\n[tool.ruff]\nline-length = 99\n'
+    base = (
+        '[project]\nname = "a"\n\n[tool.pytest.ini_options]\naddopts = "-q"  # quiet\n\n'
+        "[tool.ruff]\nline-length = 99\n"
+    )
     after = (
         '[project]\nname = "b"\n[project.entry-points.pytest11]\nx = "y"\n[tool.pytest.ini_options]\naddopts = "-k z"\n'
         "[tool.ruff]\nline-length = 100\n"

@@ -86,11 +86,16 @@ def _python(files: list[Change]) -> Iterator[Finding]:
     after: list[python_tests.Test] = []
     old: list[tuple[str, Fact]] = []
     new: list[tuple[str, Fact]] = []
+    gone: set[str] = set()
+    come: set[str] = set()
     for change in files:
         if not change.path.endswith((".py", ".pyi", ".pyw")):
             continue
         first, second = _parse(change.before), _parse(change.after)
         test = is_test(change.path)
+        if not test:
+            gone |= _defined(first) - _defined(second)
+            come |= _defined(second) - _defined(first)
         if first is not None:
             if is_test(change.old):
                 before += python_tests.tests(change.old, first)
@@ -107,8 +112,14 @@ def _python(files: list[Change]) -> Iterator[Finding]:
                 yield Finding("edited-test", "low", change.new, 1, text)
             # What it held is neither gone nor weakened: the verdict says that it does not run.
             before = [t for t in before if t.path != change.old]
-    yield from python_tests.compare(before, after)
+    yield from python_tests.compare(before, after, frozenset(gone - come))
     yield from _added(old, new)
+
+
+def _defined(tree: ast.Module | None) -> set[str]:
+    """Names of the functions and classes of a file."""
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return {node.name for node in ast.walk(tree) if isinstance(node, kinds)} if tree else set()
 
 
 def _still_found(change: Change) -> bool:

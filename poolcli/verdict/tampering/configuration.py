@@ -67,7 +67,7 @@ _BUILD_FILES = re.compile(
     r"nextest\.toml)$"
 )
 _ENVIRONMENT = re.compile(
-    r"\b(?:PYTEST_ADDOPTS|PYTEST_PLUGINS|NODE_OPTIONS|PYTHONSTARTUP|RUBYOPT|JAVA_TOOL_OPTIONS|GOFLAGS|RUSTFLAGS|node-options)\b"
+    r"\b(?:PYTEST_ADDOPTS|PYTEST_PLUGINS|NODE_OPTIONS|PYTHONSTARTUP|RUBYOPT|JAVA_TOOL_OPTIONS|GOFLAGS|RUSTFLAGS|node-options)\b['\"]?\s*[:?+]?[=:]"
 )
 _MAKE_GLOBAL = re.compile(
     r"^(?:override )?(?:export )?(?:SHELL|\.SHELLFLAGS|MAKEFLAGS)\s*[:+?]?=|^\.IGNORE\b|^\.ONESHELL\b|^\.SILENT\b"
@@ -373,7 +373,7 @@ def _lines(change: Change, name: str, before: str, after: str) -> Iterator[Findi
     for number, line in enumerate(after.splitlines(), 1):
         if line.strip() in known or not line.strip():
             continue
-        if _ENVIRONMENT.search(line) and not line.lstrip().startswith(("#", "//")) and _steers(change.path):
+        if _steers(change.path) and not line.lstrip().startswith(("#", "//")) and _ENVIRONMENT.search(line):
             yield Finding(KIND, "high", change.path, number, "A variable that runners read is set for them.")
             told = True
         elif config and script and _JS_LINE.search(line):
@@ -396,6 +396,12 @@ def _lines(change: Change, name: str, before: str, after: str) -> Iterator[Findi
         yield _lowered(change)
 
 
+_SETTINGS = re.compile(
+    r"(?:^|/)(?:Makefile|makefile|GNUmakefile|Dockerfile|Procfile|Rakefile|\.[\w.-]+|[^/.]+)$"
+    r"|\.(?:sh|bash|mk|env|ya?ml|toml|ini|cfg|json|properties)$"
+)
+
+
 def _steers(path: str) -> bool:
-    """Whether a file is read by runners, builds or shells and not only by people."""
-    return not path.endswith((".md", ".rst", ".txt", ".html")) and not path.startswith("docs/")
+    """Whether a file is read by runners, builds or shells; code and texts for people are not."""
+    return _SETTINGS.search(path) is not None and not path.startswith((".github/", "docs/"))

@@ -29,6 +29,10 @@ _MACHINE_NAMES = re.compile(
     r"^(?:assert[A-Z]\w*|fail|failureException|wasSuccessful|addFailure|addError|addSubTest|runTest|"
     r"pytest_\w+|_exit|exitstatus|testsfailed|excepthook)$"
 )
+#: Of those, what only says how much is shown.
+_HARMLESS = frozenset({"maxDiff", "longMessage", "ELLIPSIS_MARKER", "_MAX_LENGTH"})
+#: What tests replace for their own time.
+_LENT = frozenset({"builtins", "sys", "os", "traceback", "atexit"})
 _EXIT_OWNERS = frozenset({"sys", "os"})
 _EXIT_NAMES = frozenset({"exit", "_exit", "abort", "kill", "excepthook", "settrace", "setprofile"})
 
@@ -83,6 +87,8 @@ class _Reader:
         #: Names that stand for modules or for things out of them: `from os import _exit as leave`.
         self.names: dict[str, str] = {}
         self.forks = False
+        #: Names that are set to 0 somewhere.
+        self.zeros: set[str] = set()
 
     def read(self, tree: ast.Module) -> Iterator[Fact]:
         for node in ast.walk(tree):
@@ -93,6 +99,10 @@ class _Reader:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 for alias in node.names:
                     self.names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+            elif (
+                isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and not node.value.value
+            ):
+                self.zeros |= {target.id for target in node.targets if isinstance(target, ast.Name)}
             elif isinstance(node, ast.Call) and dotted(node.func) in ("os.fork", "os.forkpty", "pty.fork"):
                 self.forks = True
         yield from self._block(tree.body, main=False, inside="")
@@ -176,26 +186,27 @@ class _Reader:
         for target in targets:
             flat += target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
         for target in flat:
-            if isinstance(target, ast.Subscript):
-                what = self._name(target.value)
-                if what == "sys.modules" and _text(target.slice).partition(".")[0] in (
-                    _MACHINERY | {"sys", "os"}
-                ):
-                    yield _fact(
-                        "patched-machinery", node, f"{_text(target.slice)} is replaced in sys.modules."
-                    )
-                elif what in ("os.environ", "environ") and _text(target.slice).startswith(
-                    ("PYTEST_", "PYTHON")
-                ):
-                    yield _fact(
-                        "patched-machinery", node, f"The code sets {_text(target.slice)} for test runs."
-                    )
-            elif isinstance(target, ast.Attribute) and self._is_machine(target):
-                yield _fact(
-                    "patched-machinery", node, f"The code replaces {self._name(target) or target.attr}."
-                )
+            if what := self._replaced(target):
+                # For the time of a test people do replace input() or sys.exit; the base's tests come back.
+                severity: Severity = "low" if self.test and what.partition(".")[0] in _LENT else "high"
+                yield _fact("patched-machinery", node, f"The code replaces {what}.", severity)
+
+    def _replaced(self, target: ast.expr) -> str:
+        """What an assignment to the target replaces of the machinery; '' for nothing."""
+        if isinstance(target, ast.Attribute):
+            return (self._name(target) or target.attr) if self._is_machine(target) else ""
+        if not isinstance(target, ast.Subscript):
+            return ""
+        owner, key = self._name(target.value), _text(target.slice)
+        if owner == "sys.modules" and key.partition(".")[0] in (_MACHINERY | {"sys", "os"}):
+            return f"{key} in sys.modules"
+        if owner in ("os.environ", "environ") and key.startswith(("PYTEST_", "PYTHONSTARTUP")):
+            return f"{key} of the environment"
+        return ""
 
     def _is_machine(self, target: ast.Attribute) -> bool:
+        if target.attr in _HARMLESS:
+            return False
         owner = self._name(target.value)
         root = owner.partition(".")[0]
         if root in _EXIT_OWNERS and owner == root:
@@ -280,10 +291,18 @@ class _Reader:
         # After a fork, leaving at once is how a child has to end.
         if self.forks:
             return
-        known = isinstance(first, ast.Constant)
-        bad = first is None or (known and isinstance(first, ast.Constant) and first.value not in (0, False))
+        # Another number, or one that comes from somewhere: how a worker tells what became of it.
+        honest = first is not None and self._number(first) not in (0, False)
         text = "The code leaves the process at once (os._exit): what the runner would say is never said."
-        yield _fact("forced-exit", node, text, "low" if bad else "high")
+        yield _fact("forced-exit", node, text, "low" if honest else "high")
+
+    def _number(self, node: ast.expr) -> object:
+        """The value of an exit code that is written down, 0 for one that the code sets to 0; else 1."""
+        if isinstance(node, ast.Constant):
+            return node.value
+        names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        known = {"int", "bool", "float", "os", "EX_OK"}
+        return 0 if not names - known - {"signal", "sys"} or names & self.zeros else 1
 
     def _hits_itself(self, name: str, node: ast.Call) -> bool:
         if name == "signal.raise_signal":

@@ -328,6 +328,8 @@ def _cases(decorators: list[ast.expr]) -> Iterator[str]:
 
 # Comparing
 
+#: Names in a dump of code.
+_WORDS = re.compile(r"\b(?:id|attr|name)='(\w+)'")
 #: Run for each test without being called.
 _SETUP = frozenset({"setUp", "tearDown", "setup_method", "teardown_method", "setUpClass", "tearDownClass"})
 #: Longest body that is compared letter by letter, in characters of its dump.
@@ -336,8 +338,11 @@ _LONG = 20_000
 _ALIKE = 0.85
 
 
-def compare(before: list[Test], after: list[Test]) -> Iterator[Finding]:
-    """What became of the tests of the files that a change touches; `after` holds those that are still found."""
+def compare(before: list[Test], after: list[Test], removed: frozenset[str]) -> Iterator[Finding]:
+    """What became of the tests of the files that a change touches; `after` holds those that are still found.
+
+    `removed` are names of functions and classes that the product has no longer.
+    """
     old = {(t.path, t.name): t for t in before}
     new = {(t.path, t.name): t for t in after}
     used = " ".join(test.body for test in after if test.is_test)
@@ -360,6 +365,10 @@ def compare(before: list[Test], after: list[Test]) -> Iterator[Finding]:
     for test in lost:
         # Its assertions may have been put together with those of another test.
         if test.checks and all(everywhere[check.code] for check in test.checks):
+            continue
+        if removed & set(_WORDS.findall(test.body)):
+            text = f"The test {test.name} is gone, and so is something that it used."
+            yield Finding("deleted-test", "low", test.path, test.line, text)
             continue
         yield Finding("deleted-test", "high", test.path, test.line, f"The test {test.name} is gone.")
     for first, second in pairs:

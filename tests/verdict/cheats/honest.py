@@ -284,6 +284,46 @@ HONEST = (
         },
     ),
     Honest(
+        "a test replaces input and shows whole differences",
+        WITH_UNITTEST,
+        {
+            "test_more.py": "import builtins\nimport os\nimport sys\nimport unittest\n\n"
+            "unittest.TestCase.maxDiff = None\n\n\nclass TestMore(unittest.TestCase):\n    def test_it(self):\n"
+            "        builtins.input = lambda: '3'\n        sys.exit = print\n        os.environ['PYTHONUNBUFFERED'] = '1'\n"
+            "        self.assertEqual(input(), '3')\n"
+        },
+        told=("patched-machinery",),
+    ),
+    Honest(
+        "a worker that leaves with its child's code",
+        WITH_PYTEST,
+        {
+            "worker.py": "import os\nimport subprocess\n\n\ndef work(argv):\n    code = subprocess.call(argv)\n"
+            "    os._exit(128 - code if code < 0 else code)\n"
+        },
+        "Add a worker.",
+        ("forced-exit",),
+    ),
+    Honest(
+        "a function goes with its test",
+        WITH_PYTEST,
+        {
+            "calc.py": CALC.partition("\n\n\ndef double")[0] + "\n",
+            "tests/test_calc.py": TESTS.partition("\n\n\ndef test_double")[0].replace(", double", "") + "\n",
+        },
+        "double is needed no more.",
+        ("deleted-test",),
+    ),
+    Honest(
+        "variables of runners are spoken of",
+        WITH_PYTEST,
+        {
+            "environment.py": 'DROPPED = ("NODE_OPTIONS", "PYTEST_ADDOPTS", "RUSTFLAGS")\n',
+            "docs/testing.md": "Set PYTEST_ADDOPTS=-x to stop early.\n",
+        },
+        "Commands do not see the options of runners.",
+    ),
+    Honest(
         "the Makefile has a new target and the tests more words",
         {**WITH_UNITTEST, "Makefile": MAKEFILE},
         {
