@@ -127,7 +127,7 @@ def test_what_a_script_comes_down_to(scripts: dict[str, str], runner: str, direc
 
 def test_a_makefile_that_starts_pytest_passes_the_environment_on() -> None:
     recipe = one({"Makefile": "test: deps\n\tpython -m pytest tests\n\nlint:\n\truff .\n"})
-    assert recipe.reporting("/r").startswith("PYTEST_ADDOPTS='--junitxml=/r ")
+    assert recipe.reporting("/r").startswith('PYTEST_ADDOPTS="${PYTEST_ADDOPTS-} "\'--junitxml=/r ')
     assert recipe.reporting("/r").endswith(" make test")
     for text in ("test:\n\tdocker run x pytest\n", "test:\n\tgo test\n", "test:\n\tpytest a\n\tpytest b\n"):
         assert one({"Makefile": text}).reporting("/r") == ""

@@ -207,3 +207,90 @@ def test_ids_of_results_can_be_selected(project: tuple[Example, Path, Recipe], t
         again = results(command, report)
         assert case.id in again.cases, (command, list(again.cases))
         assert again.cases[case.id].outcome == case.outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "files"),
+    [
+        ("tox", {"tox.ini": "[tox]\nskipsdist = true\n\n[testenv]\ndeps = pytest\ncommands = pytest\n"}),
+        (
+            "nox",
+            {
+                "noxfile.py": "import nox\n\n\n@nox.session\ndef tests(session):\n"
+                "    session.install('pytest')\n    session.run('pytest')\n"
+            },
+        ),
+    ],
+)
+def test_wrappers_of_pytest(program: str, files: dict[str, str], tmp_path: Path) -> None:
+    """They make an environment from the package index: minutes, and a network."""
+    if which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    root = write(tmp_path / "p", {**files, "tests/test_a.py": "def test_a(): pass\ndef test_b(): assert 0\n"})
+    # Without pytest at hand the wrapper is the way that can run.
+    found = find(
+        [*files, "tests/test_a.py"],
+        lambda path: _read(root / path),
+        lambda name: None if name in ("pytest", "python3", "python") else which(name),
+    )
+    assert found is not None and found.recipe is not None and found.recipe.runner == program
+    report = tmp_path / "re port.xml"
+    done = shell(root, found.recipe.reporting(str(report)))
+    if not report.exists() and re.search(r"No matching distribution|Connection|resolve", done.stdout):
+        pytest.skip("no package index")
+    assert done.returncode != 0
+    assert reported("junit", report) == {"test_a", "test_b"}, done.stdout
+
+
+STAND_IN = """\
+#!/bin/sh
+# In place of a build: what it leaves behind, and its exit code.
+for module in a b; do
+  mkdir -p $module/PLACE
+  echo "<testsuite><testcase name='in_$module'/></testsuite>" > $module/PLACE/TEST-x.CalcTest.xml
+done
+exit 7
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "marker", "place", "stale"),
+    [
+        ("gradlew", "settings.gradle", "build/test-results/test", False),
+        ("mvnw", "pom.xml", "target/surefire-reports", True),
+    ],
+)
+def test_files_of_all_modules_are_collected(
+    wrapper: str, marker: str, place: str, stale: bool, tmp_path: Path
+) -> None:
+    """Two modules test a class of one name; Maven leaves files of earlier runs behind."""
+    root = write(tmp_path / "p", {marker: "", wrapper: STAND_IN.replace("PLACE", place)})
+    (root / wrapper).chmod(0o755)
+    old = root / "c" / place / "TEST-x.GoneTest.xml"
+    if stale:
+        old.parent.mkdir(parents=True)
+        old.write_text("<testsuite><testcase name='gone'/></testsuite>")
+        os.utime(old, (1, 1))
+    found = find([marker, wrapper], lambda path: _read(root / path), lambda name: f"/usr/bin/{name}")
+    assert found is not None and found.recipe is not None
+    report = tmp_path / "it's here"
+    done = shell(root, found.recipe.reporting(str(report)))
+    assert done.returncode == 7, done.stdout
+    assert reported("junit", report) == {"in_a", "in_b"}
+
+
+def test_nextest_is_told_by_a_file(tmp_path: Path) -> None:
+    """A stand-in for cargo reads the file that the real one would."""
+    import tomllib
+
+    cargo = tmp_path / "bin" / "cargo"
+    write(tmp_path / "bin", {"cargo": '#!/bin/sh\nfor word; do echo "$word"; done\n'})
+    cargo.chmod(0o755)
+    recipe = Recipe("nextest", "", "cargo nextest run", "", report_kind="junit")
+    report = tmp_path / "re port.xml"
+    done = shell(tmp_path, f"PATH={cargo.parent}:$PATH; {recipe.reporting(str(report))}")
+    words = done.stdout.splitlines()
+    assert words[:3] == ["nextest", "run", "--no-fail-fast"]
+    file = Path(words[words.index("--tool-config-file") + 1].removeprefix("pool:"))
+    assert tomllib.loads(file.read_text()) == {"profile": {"default": {"junit": {"path": str(report)}}}}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from poolcli.verdict.recipes.shell import Way, quoted
 
-#: A folder that a wrapper's environment is given; pytest reads it wherever it is started from.
+#: What makes a report complete.
 _OPTIONS = "-o junit_family=xunit1 --maxfail=0 --continue-on-collection-errors"
 
 #: Configured options that can stop everything: a coverage gate, a plugin that is not installed.
@@ -45,7 +45,8 @@ def _unittest_detail(command: str) -> str:
 def by_environment(command: str, report: str) -> str:
     """For whatever starts pytest in the end and passes its environment on."""
     options = f"--junitxml={report} {_OPTIONS}"
-    return f"PYTEST_ADDOPTS={_nested(options)} {command}"
+    # What the environment already asks for stays.
+    return f'PYTEST_ADDOPTS="${{PYTEST_ADDOPTS-}} "{_nested(options)} {command}'
 
 
 def _tox_report(command: str, report: str) -> str:
