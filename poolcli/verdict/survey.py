@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from msgspec import Struct
 
@@ -107,7 +107,7 @@ class Project(Struct, frozen=True):
             for name, folders in self.markers.items()
         }
         return Project(
-            frozenset(inside(self.files)),
+            _Below(self.files, start),
             markers,
             inside(self.tests),
             inside(self.others),
@@ -126,6 +126,22 @@ class Project(Struct, frozen=True):
         tests = [path for path in self.tests if not path.startswith(starts)]
         others = [path for path in self.others if not path.startswith(starts)]
         return Project(self.files, markers, tests, others, self.read, self.which, self.base)
+
+
+class _Below(Collection[str]):
+    """The files in a folder, by their path from there. Looked up, not copied: there may be a hundred such folders."""
+
+    def __init__(self, files: Collection[str], start: str) -> None:
+        self._files, self._start = files, start
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and self._start + path in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return (path[len(self._start) :] for path in self._files if path.startswith(self._start))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _normal(start: str, path: str) -> str:
