@@ -88,7 +88,7 @@ _FIRST = {
     "go": "go",
     "ctest": "ctest",
     "prove": "prove",
-    "node-test": "tap",
+    "node-test": "tree",
     "jest": "tree",
     "vitest": "tree",
     "mocha": "tree",
@@ -230,6 +230,8 @@ def _contradiction(results: Results, exit_code: int | None, timed_out: bool, cra
     if not total:
         found = "no test was found to run" if exit_code == 5 else NOTHING
         return f"{found} ({_code(exit_code)})"
+    if exit_code is None:
+        return "the run did not end by itself"
     if exit_code == 0 and bad:
         return f"exit code 0 although {bad} of {total} tests failed: the process and its report disagree"
     if exit_code != 0 and not bad:

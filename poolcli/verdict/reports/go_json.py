@@ -68,7 +68,7 @@ class _Run:
     def package_failed(self, package: str) -> None:
         """What still runs when its package ends has died with it."""
         for _, test in [key for key in self.open if key[0] == package]:
-            self.finished(package, test, "error", 0.0)
+            self.finished(package, test, "failed", 0.0)
 
     def results(self, problem: str, crashed: str) -> Results:
         running = [f"{package}.{test}" if package else test for package, test in self.open]
@@ -184,7 +184,7 @@ def parse_verbose(output: str, root: str) -> Results | None:
                 run.collector.add(f"{match[2]}.{test}", outcome, text, seconds)
             named = any(outcome == "failed" for _, outcome, _ in found)
             for test in began:
-                run.collector.add(f"{match[2]}.{test}", "error", "\n".join(printed.get(test, ())))
+                run.collector.add(f"{match[2]}.{test}", "failed", "\n".join(printed.get(test, ())))
             if hung:
                 hung = f"{match[2]}.{hung}" if "." not in hung.partition("/")[0] else hung
             if failed and not named and not began:

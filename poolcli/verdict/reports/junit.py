@@ -299,4 +299,4 @@ def _name(raw: _Raw, root: str) -> str:
     if owner == "(empty)" or name.startswith((owner + ".", owner + " ")):  # jest-junit writes both in both
         return name
     # Gradle writes `adds()` where Maven writes `adds`.
-    return f"{owner}.{name.removesuffix('()')}"
+    return f"{owner}.{name.removesuffix('()')}" if name else owner

@@ -9,7 +9,7 @@ from poolcli.verdict.reports.collecting import Collector
 from poolcli.verdict.results import BAD, Results
 
 #: `t/a.t .. ok`, `t/a.t .. ` before its stream.
-_FILE = re.compile(r"(\S.{0,500}?) \.{2,} ?(.*)\Z")
+_FILE = re.compile(r"([^\s(]\S*[./]\S*) \.{2,} ?(.*)\Z")
 _END = re.compile(r"^Files=[0-9]+, Tests=([0-9]+),", re.M)
 _PARSE_ERROR = re.compile(r"^(\S.*) \(Wstat: ([0-9]+)", re.M)
 _DONE = re.compile(r"(?:ok|Dubious, test returned .*|Failed [0-9]+/[0-9]+ subtests|skipped: .*)\s*\Z")
@@ -45,8 +45,8 @@ def parse(output: str, root: str) -> Results | None:
             body.pop()
         # The file as a whole is a case too: its plan can be missed and its exit code be bad without a failed test.
         last = next((line for line in [state, *body] if _DONE.match(line)), "")
-        if body and body[-1] == "ok":
-            body.pop()
+        if "ok" in body:  # prove's own word on the file; what the next one says on stderr can stand below it
+            body = [line for line in body if line != "ok"]
             last = "ok"
         found = tap.parse("\n".join(body), root, prefix=name, source="prove")
         bad = 0

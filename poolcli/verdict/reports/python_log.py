@@ -23,6 +23,7 @@ _SUMMARY = re.compile(r"(PASSED|XFAIL|XPASS) (\S.*)\Z")
 _BEGUN = re.compile(r"(\S[^\s:]*\.py::\S.*?|\S[^\s:]*\.py::\S+ .*?)\Z")
 _LATE = re.compile(r"(.*?)(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)(?: \(.*\))? +\[ *[0-9]+%\]\Z")
 _LATE_BARE = re.compile(r"(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\Z")
+_SECTION = re.compile(r"={3,} (.+?) ={3,}\Z")
 _STARTED = re.compile(r"={3,} test session starts ={3,}")
 _ENDED = re.compile(r"^(?:=+ )?(?:no tests ran|[0-9]+ [a-z ]+(?:, [0-9]+ [a-z ]+)*) in [0-9.]+s\b", re.M)
 _PHASES = (" (setup)", " (teardown)")
@@ -58,26 +59,34 @@ def pytest(output: str, root: str) -> Results | None:
                     else "failed"
                 )
                 collector.add(title, outcome, why)
-    ended = _ENDED.search(output) is not None
-    if began and not ended:
+    summaries = len(_ENDED.findall(output))
+    if began and not summaries:
         running = running or _fault(output)
         return collector.results("pytest did not get to its summary: the run broke off", running)
-    return collector.results(_unnamed(parsed, collector) if parsed else "")
+    return collector.results(_unnamed(parsed, collector, output) if parsed and summaries == 1 else "")
 
 
 def _verbose(output: str) -> tuple[dict[str, str], str]:
     """Outcome by id from the lines of `-v` and `-rA`, and the test that had begun and not ended."""
     outcomes: dict[str, str] = {}
     waiting = ""
+    summary = progress = True
     for line in output.split("\n"):
         if len(line) > _LONGEST:
             continue
-        if "::" in line and (found := pytest_output.verbose(line)):
+        if line.startswith("===") and (section := _SECTION.match(line)):
+            # What tests printed is repeated in other sections, and can look like anything.
+            progress = section[1] == "test session starts"
+            summary = section[1] == "short test summary info"
+            continue
+        if not progress and not summary:
+            continue
+        if "::" in line and progress and (found := pytest_output.verbose(line)):
             test, word = found
             waiting = "" if waiting == test else waiting
-        elif waiting and (match := _LATE.match(line) or _LATE_BARE.match(line)):
+        elif waiting and progress and (match := _LATE.match(line) or _LATE_BARE.match(line)):
             test, word, waiting = waiting, match[match.re.groups], ""
-        elif "::" in line and (match := _SUMMARY.match(line)):
+        elif "::" in line and summary and (match := _SUMMARY.match(line)):
             test, word = _without_reason(match[2]), match[1]
         else:
             if (
@@ -132,15 +141,22 @@ def _fault(output: str) -> str:
     return f"{match[1]}::{match[2]}" if match else ""
 
 
-def _unnamed(parsed: Parsed, collector: Collector) -> str:
-    """A run that names its failures only: what passed is not known by name."""
+def _unnamed(parsed: Parsed, collector: Collector, output: str) -> str:
+    """A run that names its failures only, or more than it counts: then a test printed a result of its own."""
     cases = collector.results()
     counted = parsed.passed + parsed.skipped
     # A test whose teardown broke counts as passed and as error.
     named = cases.count("passed", "skipped", "xfailed", "xpassed") + cases.count("error")
+    sure = named - cases.count("error")
+    if "= ERRORS =" in output:
+        named = sure + sum(failure.title.endswith(" (teardown)") for failure in parsed.failures)
+    if sure > counted:
+        return f"the output names {sure} passed or skipped tests and counts {counted}: a test printed results itself"
+    if "SUBFAIL" in output:  # a test of which a part failed can be counted as passed too
+        named += cases.count("failed")
     if counted <= named:
         return ""
-    named -= cases.count("error")
+    named = sure
     return (
         f"the output counts {counted} tests that passed or were skipped and names {named}; "
         "per test they are known from a report, or from `-rA`, only"
