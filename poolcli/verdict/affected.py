@@ -70,22 +70,28 @@ class Order(Struct, frozen=True):
         return self.failed + self.named + self.ran + self.reached + self.rest
 
     def stages(
-        self, *, seconds: Mapping[str, float] | None = None, start: float = 0.0
+        self, *, seconds: Mapping[str, float] | None = None, start: float = 0.0, whole: float = 0.0
     ) -> tuple[tuple[str, ...], ...]:
         """The groups to run one after another, each only when the one before passed: what failed, what lies near.
 
         A group that costs too much to be run before everything is left out; when none is left, an edit is best
-        followed by everything. `seconds` is what each test took, where known (else all take the same), `start` what
-        the runner takes before the first one, in seconds too (`start_of`): where that is most of a short suite,
-        there is little to save. The last stage, all tests, is not among them: it is the verdict's.
+        followed by everything. All in seconds, as far as known: `seconds` is what each test took by the report (else
+        all take the same), `start` what the runner takes before the first (`start_of`), `whole` what everything took.
+        Where the start is most of a short suite, there is little to save. The last stage, all tests, is not among
+        them: it is the verdict's.
         """
         every = self.all
-        # Unknown to us and new: as long as the others take on average.
+        if not every:
+            return ()
+        # New tests take as long as the others do on average.
         known = {test: seconds[test] for test in every if test in seconds} if seconds else {}
         average = sum(known.values()) / len(known) if known else 1.0
+        tests = sum(known.get(test, average) for test in every)
+        # What the runner spends on each test besides, which no report says.
+        besides = max(whole - start - tests, 0.0) / len(every)
 
         def cost(group: tuple[str, ...]) -> float:
-            return start + sum(known.get(test, average) for test in group)
+            return start + sum(known.get(test, average) + besides for test in group)
 
         near = self.named + self.ran + self.reached
         for smaller in (near, self.named + self.ran, self.named):

@@ -170,14 +170,20 @@ PATHS = NAMES.map(lambda name: name + ".py")
     st.sets(PATHS.map(lambda path: f"{path}::x")),
     st.dictionaries(PATHS, st.lists(PATHS, max_size=3).map(tuple)),
     st.floats(0, 10),
+    st.floats(0, 10),
 )
 def test_no_test_is_lost_and_none_runs_twice(
-    tests: list[str], changed: list[str], failed: set[str], edges: dict[str, tuple[str, ...]], start: float
+    tests: list[str],
+    changed: list[str],
+    failed: set[str],
+    edges: dict[str, tuple[str, ...]],
+    start: float,
+    whole: float,
 ) -> None:
     got = order(tests, changed, failed, Graph(edges))
     assert sorted(got.all) == sorted(set(tests))
     assert set(got.failed) == failed & set(tests)
-    staged = [test for stage in got.stages(start=start) for test in stage]
+    staged = [test for stage in got.stages(start=start, whole=whole) for test in stage]
     assert len(staged) == len(set(staged)) and set(staged) <= set(tests)
 
 
@@ -205,6 +211,9 @@ def test_where_the_start_is_most_of_it_there_is_little_to_save() -> None:
     assert got.stages(seconds=seconds, start=0.1) == (("f",), ("n",))
     assert got.stages(seconds=seconds, start=1.0) == (("f",),)
     assert got.stages(seconds=seconds, start=9.0) == ()
+    # What the whole took beyond that was spent on the tests.
+    assert got.stages(seconds=seconds, start=9.0, whole=20.0) == (("f",),)
+    assert got.stages(seconds=seconds, start=9.0, whole=100.0) == (("f",), ("n",))
 
 
 def test_what_a_start_takes() -> None:
