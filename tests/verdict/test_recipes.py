@@ -248,6 +248,9 @@ def test_the_path_of_a_report_is_one_word(runner: str, report: str) -> None:
 def test_names_of_tests_never_reach_the_shell(runner: str, tests: list[str]) -> None:
     recipe = Recipe(runner, "", "node --test" if runner == "node-test" else runner, "")
     command = recipe.selecting(tests)
+    if any(test.startswith("-") for test in tests):
+        assert command == ""
+        return
     # A function in place of the runner prints its words: the shell has to see one command with just those.
     name = command.split()[0]
     done = subprocess.run(
@@ -302,6 +305,14 @@ def test_what_cannot_be_selected() -> None:
 )
 def test_selection(runner: str, command: str, tests: list[str], expected: str) -> None:
     assert Recipe(runner, "", command, "").selecting(tests) == expected
+
+
+@pytest.mark.parametrize("test", ["-c=x", "a/-c=x", "--co", "m::--logfile=x"])
+def test_no_test_is_an_option(test: str) -> None:
+    for runner, command in (("cargo", "cargo test"), ("nextest", "cargo nextest run")):
+        assert Recipe(runner, "a", f"cd a && {command}", "").selecting([test]) == ""
+    if "::" not in test:
+        assert Recipe("pytest", "a", "cd a && pytest", "").selecting([test]) == ""
 
 
 def test_whose_test_is_it() -> None:

@@ -51,8 +51,11 @@ def _cargo_detail(command: str) -> str:
 def _cargo_select(command: str, tests: Sequence[str]) -> str:
     if any(test.endswith(".rs") for test in tests):
         return ""  # which binary a file is part of cannot be told from its name
+    names = _parts(tests)
+    if any(name.startswith("-") for name in names):
+        return ""
     separator = " " if " -- " in command else " -- "
-    return _cargo_detail(command) + separator + " ".join(map(quoted, _parts(tests)))
+    return _cargo_detail(command) + separator + " ".join(map(quoted, names))
 
 
 def _parts(tests: Sequence[str]) -> list[str]:
@@ -77,9 +80,10 @@ def _nextest_report(command: str, report: str) -> str:
 
 
 def _nextest_select(command: str, tests: Sequence[str]) -> str:
-    if any(test.endswith(".rs") for test in tests):
+    names = _parts(tests)
+    if any(test.endswith(".rs") for test in tests) or any(name.startswith("-") for name in names):
         return ""
-    return " ".join([command, *map(quoted, _parts(tests))])
+    return " ".join([command, *map(quoted, names)])
 
 
 _CTEST = r"(?<![\w./-])ctest(?![\w./-])"
