@@ -47,8 +47,10 @@ def look(
     """
     files = [c for c in changes(patch, base, after) if c.old != c.new or c.before != c.after or c.binary]
     found: list[Finding] = []
+    settings = configuration.has_pytest_settings
+    moved = any(settings(c.after) and not settings(c.before) for c in files)
     for change in files:
-        found += configuration.look(change)
+        found += configuration.look(change, moved=moved)
     found += _python(files)
     found += other_tests.compare(c for c in files if _other_tests(c))
     found += _other(files)

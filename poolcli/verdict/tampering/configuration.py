@@ -74,8 +74,14 @@ _MAKE_GLOBAL = re.compile(
 )
 
 
-def look(change: Change) -> Iterator[Finding]:
-    """What a change of one file does to the settings of tests."""
+def has_pytest_settings(text: str | None) -> bool:
+    """Whether a text holds a section for pytest."""
+    return re.search(r"^\[(?:tool:)?pytest\]|^\[tool\.pytest", text or "", re.M) is not None
+
+
+def look(change: Change, *, moved: bool = False) -> Iterator[Finding]:
+    """What a change of one file does to the settings of tests; `moved` says that another file of the change
+    gained settings of pytest."""
     name = change.path.rpartition("/")[2]
     before, after = change.before or "", change.after or ""
     if STARTUP.search(change.path) and change.new:
@@ -92,7 +98,11 @@ def look(change: Change) -> Iterator[Finding]:
         yield Finding("shadowed-runner", "high", change.path, 1, text)
     if not change.new:
         if is_configuration(change.old):
-            yield Finding(KIND, "high", change.old, 1, f"The test configuration {name} is deleted.")
+            # tox, nox and coverage steer what people run, not what a test says.
+            tools = name.startswith(("tox.", "noxfile", ".coveragerc")) and not has_pytest_settings(before)
+            mild = moved or tools or not before.strip()
+            text = f"The test configuration {name} is deleted."
+            yield Finding(KIND, "low" if mild else "high", change.old, 1, text)
         return
     if (
         change.old
@@ -224,7 +234,8 @@ def _widens(key: str, before: str, after: str) -> bool:
         return after.strip().lower() in ("true", "1", "yes")
     if key in ("testpaths", "python_files", "python_classes", "python_functions"):
         # Unset testpaths mean everything.
-        return (not new and key == "testpaths") or (bool(old) and old <= new)
+        usual = key == "testpaths" and not old and new <= {"tests", "test", "testing", "src", "."}
+        return usual or (not new and key == "testpaths") or (bool(old) and old <= new)
     return False
 
 
