@@ -73,7 +73,7 @@ _SPACED = {
 }
 #: Lines that name things or tell a person something: nothing in them is for a test to notice.
 _PASSED_OVER = re.compile(
-    r"\s*(?:import\b|package\b|use\s|pub\s+use\b|export\s+(?:\*|\{)|(?:const|var|let)\s[^=]*=\s*require\("
+    r"\s*(?:@\w|import\b|package\b|use\s|pub\s+use\b|export\s+(?:\*|\{)|(?:const|var|let)\s[^=]*=\s*require\("
     r"|console\.|log(?:ger)?[.(]|slog\.|LOG(?:GER)?[.(]|fmt\.(?:Print|Fprint)|e?println!|e?print!|dbg!"
     r"|(?:debug|info|warn|error|trace)!|System\.(?:out|err)\.|(?:f|perror|print)printf?\(|printf\(|assert)"
 )
