@@ -98,6 +98,11 @@ def is_mutable(path: str) -> bool:
 
 def mutants(path: str, text: str, lines: Collection[int]) -> list[Mutant]:
     """All mutants on these lines (from 1) of a file, by place. Python's compile and differ from the original."""
+    made = _candidates(path, text, lines)
+    return _that_differ(text, made) if path.endswith(".py") else made
+
+
+def _candidates(path: str, text: str, lines: Collection[int]) -> list[Mutant]:
     if len(text) > MAX_SOURCE or not lines:
         return []
     suffix = Path(path).suffix
@@ -110,8 +115,7 @@ def mutants(path: str, text: str, lines: Collection[int]) -> list[Mutant]:
 
         found = token_mutants.edits(text, lines, suffix)
     # The same change can be found twice, `(not x)` as a condition and inside of one.
-    made = [_mutant(path, text, *edit) for edit in sorted({edit[:3]: edit for edit in found}.values())]
-    return _that_differ(text, made) if suffix == ".py" else made
+    return [_mutant(path, text, *edit) for edit in sorted({edit[:3]: edit for edit in found}.values())]
 
 
 def choose(found: Sequence[Mutant], most: int, seed: str = "") -> list[Mutant]:
@@ -157,9 +161,9 @@ async def strength(
         mutant
         for path in sorted(set(sources) & set(changed))
         if is_mutable(path)
-        for mutant in mutants(path, sources[path], changed[path])
+        for mutant in _candidates(path, sources[path], changed[path])
     ]
-    chosen = choose(found, most, seed)
+    found, chosen = _chosen(sources, found, most, seed)
     if not chosen:
         return Strength(
             possible=len(found), problem="" if found else "nothing on the changed lines can be mutated"
@@ -260,6 +264,26 @@ _NO_BUILD = re.compile(
 def does_not_build(output: str) -> bool:
     """Whether a failed run's output says that the code could not even be built."""
     return bool(_NO_BUILD.search(output))
+
+
+def _chosen(
+    sources: Mapping[str, str], found: list[Mutant], most: int, seed: str
+) -> tuple[list[Mutant], list[Mutant]]:
+    """What is left of the mutants, and the choice of them, without those of Python that are none.
+
+    To compile a file once for each of its mutants takes long where much was changed: only the chosen are tried.
+    """
+    good: set[Mutant] = set()
+    while True:
+        chosen = choose(found, most, seed)
+        bad: set[Mutant] = set()
+        for path in {mutant.path for mutant in chosen if mutant.path.endswith(".py")}:
+            unknown = [mutant for mutant in chosen if mutant.path == path and mutant not in good]
+            good.update(_that_differ(sources[path], unknown))
+            bad.update(mutant for mutant in unknown if mutant not in good)
+        if not bad:
+            return found, chosen
+        found = [mutant for mutant in found if mutant not in bad]
 
 
 def _mutant(path: str, text: str, start: int, end: int, new: str, kind: str) -> Mutant:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 from poolcli.sanitize import clean
 from poolcli.verdict import sheet as words
@@ -87,27 +88,28 @@ def _facts(sheet: Sheet) -> list[str]:
 def _findings(sheet: Sheet) -> list[str]:
     if not sheet.findings:
         return []
-    items = [
+    items = (
         f"- {'❌' if finding.severity == 'high' else '⚠️'} {code(finding.kind)} in "
         f"{code(words.place(finding.path, finding.line))}: {code(finding.text)}"
-        for finding in sheet.findings
-    ]
-    return ["#### Tampering", "", *_bounded(items), ""]
+        for finding in sorted(sheet.findings, key=lambda finding: finding.severity != "high")
+    )
+    return ["#### Tampering", "", *_bounded(items, len(sheet.findings)), ""]
 
 
 def _tests(sheet: Sheet) -> list[str]:
     lines: list[str] = []
     if sheet.tests:
-        items = [
+        items = (
             f"| {_MARKS[row.kind]} | {code(row.id)} | {code(words.change(row))} |" for row in sheet.tests
-        ]
+        )
         lines += ["#### Tests that changed", "", "| | test | before → after |", "| --- | --- | --- |"]
-        lines += _bounded(items, "| | and {} more | |")
+        lines += _bounded(items, len(sheet.tests), "| | and {} more | |")
         lines.append("")
     for row in [row for row in sheet.tests if row.text and row.after in BAD][:TEXTS]:
         lines += [f"<details><summary>{html(row.id)}</summary>", "", *fence(row.text), "", "</details>", ""]
     if sheet.flaky:
-        lines += ["Flaky, counted neither way:", "", *_bounded(f"- {code(name)}" for name in sheet.flaky), ""]
+        items = (f"- {code(name)}" for name in sheet.flaky)
+        lines += ["Flaky, counted neither way:", "", *_bounded(items, len(sheet.flaky)), ""]
     return lines
 
 
@@ -115,39 +117,39 @@ def _strength(sheet: Sheet) -> list[str]:
     if sheet.strength is None:
         return []
     lines = ["#### Small errors put on the changed lines", "", code(words.strength_line(sheet.strength)), ""]
-    items = []
-    for mutant in sheet.strength.survivors:
-        where, before, after = words.survivor(mutant)
-        items.append(f"- {code(where)}: {code(before)} → {code(after)}")
-    return [*lines, *(["Not noticed:", "", *_bounded(items), ""] if items else [])]
+    survivors = sheet.strength.survivors
+    items = (
+        f"- {code(where)}: {code(before)} → {code(after)}"
+        for where, before, after in map(words.survivor, survivors)
+    )
+    return [*lines, *(["Not noticed:", "", *_bounded(items, len(survivors)), ""] if survivors else [])]
 
 
 def _coverage(sheet: Sheet) -> list[str]:
     if sheet.coverage is None:
         return []
-    items = [
-        f"- {code(path)}: {code(words.spans(lines))}" for path, lines in sheet.coverage.uncovered.items()
-    ]
+    uncovered = sheet.coverage.uncovered
+    items = (f"- {code(path)}: {code(words.spans(numbers))}" for path, numbers in uncovered.items())
     lines = ["#### Changed lines that the checks ran", "", code(words.coverage_line(sheet.coverage)), ""]
-    return [*lines, *(["Not run:", "", *_bounded(items), ""] if items else [])]
+    return [*lines, *(["Not run:", "", *_bounded(items, len(uncovered)), ""] if uncovered else [])]
 
 
 def _extras(sheet: Sheet) -> list[str]:
     marks = {True: "✅", False: "❌", None: "➖"}
-    items = [
+    items = (
         f"- {marks[extra.ok]} {code(extra.name)}" + (f" {code(extra.command)}" if extra.command else "")
         for extra in sheet.extras
-    ]
-    return ["#### Other checks", "", *_bounded(items), ""] if items else []
+    )
+    return ["#### Other checks", "", *_bounded(items, len(sheet.extras)), ""] if sheet.extras else []
 
 
-def _bounded(items: Iterable[str], more: str = "- and {} more") -> list[str]:
+def _bounded(items: Iterable[str], many: int, more: str = "- and {} more") -> list[str]:
+    """As many of the `many` items as fit; the others are not even drawn."""
     kept: list[str] = []
-    left, characters = 0, 0
-    for item in items:
+    characters = 0
+    for item in islice(items, MOST):
         characters += len(item)
-        if left or len(kept) == MOST or characters > MOST_CHARACTERS:
-            left += 1
-        else:
-            kept.append(item)
-    return [*kept, more.format(left)] if left else kept
+        if characters > MOST_CHARACTERS:
+            break
+        kept.append(item)
+    return [*kept, more.format(many - len(kept))] if many > len(kept) else kept

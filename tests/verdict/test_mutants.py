@@ -126,20 +126,20 @@ SOURCES = sorted(Path("poolcli/verdict").glob("*.py"))
 def test_mutants_of_real_source_compile_and_change_their_line(newline):
     """On our own source: every mutant parses, differs, and leaves all other lines as they were."""
     total = 0
-    for path in SOURCES[::4]:
-        text = path.read_text().replace("\n", newline)
+    for name in ("mutants", "line_tracer"):
+        text = Path(f"poolcli/verdict/{name}.py").read_text().replace("\n", newline)
+        original = ast.dump(ast.parse(text))
         lines = text.split("\n")
-        for mutant in mutants("a.py", text, ALL):
+        for mutant in mutants("a.py", text, ALL)[::5]:
             total += 1
             changed = mutant.apply(text)
-            ast.parse(changed)
-            assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(text))
+            assert ast.dump(ast.parse(changed)) != original
             assert lines[mutant.line - 1].rstrip("\r") == mutant.before
             removed = text[mutant.start : mutant.end].count("\n")
             rest = changed.split("\n")
             assert rest[: mutant.line - 1] == lines[: mutant.line - 1]
             assert rest[mutant.line :] == lines[mutant.line + removed :]
-    assert total > 100
+    assert total > 40
 
 
 def comments_of(text: str) -> Counter[str]:
@@ -148,7 +148,7 @@ def comments_of(text: str) -> Counter[str]:
 
 
 def test_comments_are_never_touched():
-    for path in SOURCES[:6]:
+    for path in SOURCES[:3]:
         text = path.read_text()
         comments = Counter(
             t.string
