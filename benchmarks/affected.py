@@ -227,12 +227,17 @@ def loop(suite: Suite, edit: Edit, whole: float) -> tuple[float, list[str]]:
             ran.append(str(len(stage)))
             failed_now = [test for test, outcome in outcomes.items() if outcome == "failed"]
             if failed_now:
-                failed = failed_now
+                # What failed since everything ran stays suspect, also when it passes in between.
+                failed = list(dict.fromkeys((*failed, *failed_now)))
                 break
         if not stages:
             # Not worth it here: everything is run, and on the last attempt that is the verdict.
             ran.append("all")
             total += whole if text != edit.right else 0
+        elif text != edit.right and not failed_now:
+            # Everything near passes, and it is wrong all the same: the verdict finds that out.
+            ran.append("all red")
+            total += whole
         said.append("+".join(ran) + (" red" if failed_now else ""))
     return total + whole, said
 
