@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from poolcli.verdict.failures import clip, plain, strip_root
@@ -18,6 +19,7 @@ LOOKED_AT = 40_000
 #: Characters of an id. Parametrised ids can be whole documents; what is cut gets a number if it is not unique.
 LONGEST_ID = 1000
 
+_BREAKS = re.compile(r"[\n\t\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 #: From harmless to bad: what is kept when one test is reported twice (its body and its teardown).
 _WORSE = {
     outcome: at for at, outcome in enumerate(("skipped", "passed", "xpassed", "xfailed", "failed", "error"))
@@ -38,8 +40,11 @@ def excerpt(text: str, root: str) -> str:
 
 
 def one_line(name: str, root: str) -> str:
-    """A name as an id can hold it: one line, no colours, no path of this machine, bounded."""
-    name = " ".join(strip_root(plain(name[:LOOKED_AT]), root.rstrip("/")).split())
+    """A name as an id can hold it: one line, no colours, no path of this machine, bounded.
+
+    Spaces stay as they are: `[END  IF]` and `[END IF]` are two tests.
+    """
+    name = _BREAKS.sub(" ", strip_root(plain(name[:LOOKED_AT]), root.rstrip("/"))).strip()
     return name if len(name) <= LONGEST_ID else name[: LONGEST_ID - 1] + "…"
 
 

@@ -27,11 +27,14 @@ def test_sqlparse_the_report_equals_the_log(tmp_path):
     done = python(folder, "pytest", "-v", "--junitxml=r.xml")
     report, log = done.report("junit", "r.xml"), done.log("pytest")
     assert report.problem == log.problem == ""
-    assert outcomes(report) == outcomes(log)
-    found = re.search(r"(\d+) failed, (\d+) passed, (\d+) xfailed", done.output)
+    # In pytest's report a test that passed although it was expected to fail has just passed.
+    assert outcomes(report) == {
+        name: "passed" if outcome == "xpassed" else outcome for name, outcome in outcomes(log).items()
+    }
+    found = re.search(r"(\d+) failed, (\d+) passed, (\d+) xfailed, (\d+) xpassed", done.output)
     assert found is not None, done.output[-500:]
-    failed, passed, xfailed = (int(number) for number in found.groups())
-    assert counts(report) == {"failed": failed, "passed": passed, "xfailed": xfailed}
+    failed, passed, xfailed, xpassed = (int(number) for number in found.groups())
+    assert counts(log) == {"failed": failed, "passed": passed, "xfailed": xfailed, "xpassed": xpassed}
     assert passed > 400 and failed > 0
     for name in report.bad:
         assert report.cases[name].text and log.cases[name].text
