@@ -226,7 +226,9 @@ class Scratch:
             self._plain = finished.seconds
         if finished.timed_out:
             return False
-        if files and finished.exit_code and does_not_build(finished.output):
+        # Python's mutants were compiled before: what their tests print of errors is not about the build.
+        built = all(path.endswith(".py") for path in files)
+        if not built and finished.exit_code and does_not_build(finished.output):
             return None
         # Ended from outside (out of memory, say): the mutant did that to itself, since the plain run did not.
         return finished.exit_code == 0

@@ -119,7 +119,8 @@ def test_only_changed_lines():
     assert mutants("a.py", text, set()) == [] and mutants("a.py", text, {99}) == []
 
 
-SOURCES = sorted(Path("poolcli/verdict").glob("*.py"))
+VERDICT = Path(__file__).parents[2] / "poolcli" / "verdict"
+SOURCES = sorted(VERDICT.glob("*.py"))
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -127,7 +128,7 @@ def test_mutants_of_real_source_compile_and_change_their_line(newline):
     """On our own source: every mutant parses, differs, and leaves all other lines as they were."""
     total = 0
     for name in ("mutants", "line_tracer"):
-        text = Path(f"poolcli/verdict/{name}.py").read_text().replace("\n", newline)
+        text = (VERDICT / f"{name}.py").read_text().replace("\n", newline)
         original = ast.dump(ast.parse(text))
         lines = text.split("\n")
         for mutant in mutants("a.py", text, ALL)[::5]:
@@ -371,6 +372,17 @@ def test_a_mutant_is_not_written_outside_of_the_copy(tmp_path):
     (tmp_path / "a.py").write_text("x = 1\n")
     with pytest.raises(OSError, match="outside"):
         asyncio.run(scratch(tmp_path / "copy", ["true"])({"../a.py": "x = 2\n"}))
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs a C compiler")
+def test_a_c_project_in_a_copy(tmp_path):
+    source = "int limit(int x) {\n    return x >= 3 && x < 9;\n}\n"
+    (tmp_path / "a.c").write_text(source)
+    check = "int limit(int);\nint main(void) { return !(limit(3) && !limit(9) && !limit(2)); }\n"
+    (tmp_path / "t.c").write_text(check)
+    found = judged({"a.c": source}, scratch(tmp_path, ["sh", "-c", "gcc -o t a.c t.c && ./t"]))
+    # 9 made 10 or 3 made 4 is noticed, and so are both boundaries and the conjunction.
+    assert (found.possible, found.killed, found.broken, found.problem) == (5, 5, 0, "")
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="needs a C compiler")
