@@ -34,6 +34,13 @@ models_app = typer.Typer(
     help="The models within reach: find one, measure it, use it; fetch and serve model files.",
 )
 app.add_typer(models_app, name="models", short_help="Find, measure, fetch and serve models.")
+checks_app = typer.Typer(
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The commands that decide whether work is done: which were found and why; run them.",
+)
+app.add_typer(checks_app, name="checks", short_help="Show and run the checks of this repository.")
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="[RUN]", help="Run id, a part of it, or `last`.", show_default=False)
@@ -325,6 +332,35 @@ def config_show(json: Annotated[bool, typer.Option("--json", help="As one JSON o
     from poolcli.commands import config
 
     _exit(config.show(json=json))
+
+
+@checks_app.callback()
+def checks(
+    context: typer.Context,
+    test: Test = None,
+    json: Annotated[bool, typer.Option("--json", help="As one JSON array.")] = False,
+) -> None:
+    """The commands that check this repository; without a command they are listed, with the reason for each."""
+    if context.invoked_subcommand is None:
+        from poolcli.commands import checks as command
+
+        _exit(command.show({"test": test}, json=json))
+
+
+@checks_app.command("run", short_help="Run the checks here.")
+def checks_run(
+    tests: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TEST…]", help="Only these tests: ids or files.", show_default=False),
+    ] = None,
+    test: Test = None,
+    checks_timeout: ChecksTimeout = None,
+    json: Annotated[bool, typer.Option("--json", help="Every test's outcome, as one JSON array.")] = False,
+) -> None:
+    """Run the checks in your checkout, those nearest to what changed first; exit code 0 means that all pass."""
+    from poolcli.commands import checks as command
+
+    _exit(command.run(tests or [], {"test": test, "checks_timeout": checks_timeout}, json=json))
 
 
 @models_app.callback()

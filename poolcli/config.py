@@ -19,11 +19,13 @@ from msgspec.structs import replace
 from poolcli import paths
 from poolcli.errors import ConfigError
 
-Kind = Literal["text", "whole number", "number", "seconds", "list of words", "table"]
+Kind = Literal["text", "whole number", "number", "seconds", "list of words", "table", "commands"]
 
 #: A configuration file is a page of text; more than this many bytes is something else.
 LARGEST = 1_000_000
 PROJECT_FILE = ".pool/config.toml"
+#: What can be checked, as `[checks]` names the commands for it. `test` is the option `test` in another place.
+CHECKS = ("build", "test", "lint", "types", "coverage")
 #: Kinds of tools, as `deny` accepts them beside the tools' names.
 TOOL_KINDS = ("read", "edit", "move", "search", "execute", "other")
 
@@ -50,7 +52,7 @@ class Option(Struct, frozen=True, eq=False):
     @property
     def env(self) -> str:
         """The environment variable that sets it; '' for a table, which only a file can hold."""
-        return "" if self.kind == "table" else f"POOL_{self.name.upper()}"
+        return "" if self.kind in ("table", "commands") else f"POOL_{self.name.upper()}"
 
     @property
     def allowed(self) -> str:
@@ -60,6 +62,8 @@ class Option(Struct, frozen=True, eq=False):
         what = {"text": "text", "list of words": "a list of words"}.get(self.kind, f"a {self.kind}")
         if self.kind == "table":
             what = "a table of text, numbers, true and false, lists and tables"
+        if self.kind == "commands":
+            what = "a table of commands, with the keys " + ", ".join(CHECKS)
         if self.kind == "seconds":
             what = 'a number of seconds (or text such as "90s", "10m", "2h")'
         return what if self.minimum is None else f"{what} of at least {self.minimum:g}"
@@ -173,6 +177,11 @@ OPTIONS: tuple[Option, ...] = (
         "The checks: a command that must exit 0.", "found in the repository", project=True,
     ),
     Option(
+        "checks", "commands", {}, "",
+        "What else is checked, as a table `[checks]` of commands that must exit 0; its `test` is the key `test`.",
+        "none", project=True,
+    ),
+    Option(
         "checks_timeout", "seconds", 600.0, "--checks-timeout",
         "Seconds for one run of the checks.", project=True, minimum=1,
     ),
@@ -232,6 +241,7 @@ class Config(Struct, frozen=True, eq=False):
     threads: int
     idle: float
     test: str
+    checks: Mapping[str, str]
     checks_timeout: float
     max_turns: int
     max_tokens: int
@@ -275,7 +285,9 @@ def load(
     ranks = dict.fromkeys(values, -1)
     for rank, layer in enumerate(layers):
         for name, (value, origin) in layer.values.items():
-            values[name], origins[name], ranks[name] = value, origin, rank
+            # Of the commands each counts by itself: a project that names one keeps the user's others.
+            values[name] = {**values[name], **value} if name == "checks" else value
+            origins[name], ranks[name] = origin, rank
     _one_place(values, origins, ranks)
     notices = [line for layer in layers for line in layer.notices]
     config = Config(**values, origins=origins, notices=tuple(notices))
@@ -397,10 +409,22 @@ def _read_file(path: Path, label: str, top: Path | None = None) -> Layer:
         if option is None:
             _unknown(key, value, where)
         values[key] = (checked(option, value, where), f"{label} {where}")
+    _lift_test(values, shown)
     notices: tuple[str, ...] = ()
     if "api_key" in values and top is None and path.stat().st_mode & 0o077:
         notices = (f"{shown} holds a key and others may read it; chmod 600 {shown}",)
     return Layer(values, notices)
+
+
+def _lift_test(values: dict[str, tuple[Any, str]], shown: str) -> None:
+    """Make `test` of the table `[checks]` the option of that name."""
+    table, origin = values.get("checks", ({}, ""))
+    if "test" not in table:
+        return
+    if "test" in values:
+        raise ConfigError(f"{shown}: `test` is set twice, by itself and in `[checks]`", "remove one of them")
+    values["test"] = (table["test"], origin)
+    values["checks"] = ({name: command for name, command in table.items() if name != "test"}, origin)
 
 
 def _text_of(path: Path, shown: str) -> str | None:
@@ -474,8 +498,18 @@ def _converted(option: Option, value: object) -> Any:
             if isinstance(value, list | tuple) and all(isinstance(v, str) and v for v in value):
                 return tuple(value)
             return None
+        case "commands":
+            return value if isinstance(value, dict) and _commands(value) else None
         case "table":
             return value if isinstance(value, dict) and _plain(value) else None
+
+
+def _commands(table: Mapping[str, object]) -> bool:
+    """Whether all keys are known and all values are commands."""
+    return all(
+        name in CHECKS and isinstance(command, str) and command.strip() and "\0" not in command
+        for name, command in table.items()
+    )
 
 
 def _plain(value: object) -> bool:

@@ -388,10 +388,14 @@ def _collect(repo: Repository, state: Path, run_id: str) -> str:
     process.kill_marked(run_id)
     record = Record.load(run_dir)
     saved = ""
+    place = run_id.endswith(worktrees.PLACE)
     try:
-        if record is not None and root.is_dir():
+        if record is not None and root.is_dir() and not place:
             saved = _save(Workspace(repo, run_dir, root, record, _NO_COMMANDS))
         worktrees.remove(repo, root, run_dir)
+        if place:
+            worktrees.remove_tree(run_dir)
+            return f"a verdict was stopped; the place {run_id} it was made in is removed"
     except (PoolError, OSError) as error:
         return f"run {run_id} was stopped; its worktree stays at {root}: {error}"
     return f"run {run_id} was stopped; {saved or 'nothing of it had to be saved'}"

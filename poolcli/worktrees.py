@@ -28,6 +28,8 @@ MANY_FILES = 10_000
 RECORD = "workspace.json"
 #: The worktree's index as checked out: what content is compared with. Commands can change git's own.
 INDEX = "index"
+#: Ending of the names of places that only a verdict is made in (fresh.py): there is no work in them.
+PLACE = ".verdict"
 
 
 class Record(Struct, frozen=True):

@@ -145,6 +145,16 @@ def test_a_project_cannot_set_the_endpoint_or_safety(option: Any, project: Calla
     assert "model endpoint" in notice if option.endpoint else "safety" in notice
 
 
+def test_commands_come_from_a_table(user_file: Callable[[str], Path], project: Callable[[str], Path]) -> None:
+    user_file("[checks]\ntest = 'mine'\nlint = 'ruff check'\ntypes = 'mypy'\n")
+    top = project("max_turns = 5\n\n[checks]\ntest = 'make test'\nlint = 'make lint'\n")
+    settings = load(top, environ={})
+    assert settings.test == "make test" and settings.origins["test"] == "project file .pool/config.toml:3"
+    assert settings.checks == {"lint": "make lint", "types": "mypy"}
+    assert load(top, flags={"test": "x"}, environ={}).test == "x"
+    assert load(environ={}).test == "mine"
+
+
 def test_fields_of_requests_come_from_a_table(user_file: Callable[[str], Path]) -> None:
     user_file('lora = ["0:0.5"]\n\n[request]\nrepeat_last_n = 64\nx = { y = [1, "a", true] }\n')
     settings = load(environ={"POOL_REQUEST": "x"})
@@ -210,7 +220,12 @@ def test_a_key_is_never_shown(user_file: Callable[[str], Path]) -> None:
     [
         ("max_turn = 5\n", [":1: unknown key `max_turn`", "did you mean `max_turns`?"]),
         ("\n# x\nxyzzy = 1\n", [":3: unknown key `xyzzy`", "known keys: model, base_url"]),
-        ("[checks]\ntest = 'x'\n", [":1: unknown table `checks`", "did you mean `test`, without a table?"]),
+        ("[check]\ntest = 'x'\n", [":1: unknown table `check`", "did you mean `test`, without a table?"]),
+        ("[checks]\ntests = 'x'\n", [":1: `checks` must be a table of commands, with the keys build, test,"]),
+        ("[checks]\nlint = 1\n", [":1: `checks` must be a table of commands"]),
+        ("[checks]\nlint = ' '\n", [":1: `checks` must be a table of commands"]),
+        ("checks = 'pytest'\n", [":1: `checks` must be a table of commands"]),
+        ("test = 'x'\n[checks]\ntest = 'y'\n", ["`test` is set twice"]),
         ("a.b = 1\n", [":1: unknown table `a`"]),
         (
             'seed = 1\nmax_turns = "many"\n',

@@ -81,8 +81,8 @@ def _ids(lines: list[str]) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
                 tests[test] = _WORDS[word]
             elif word == "PASSED" and "::" in rest:
                 tests.setdefault(rest, "passed")
-        elif "::" in line and len(line) < _LONGEST_ID and (outcome := _verbose(line)):
-            test, state = outcome
+        elif "::" in line and len(line) < _LONGEST_ID and (outcome := verbose(line)):
+            test, state = outcome[0], _WORDS[outcome[1]]
             if tests.get(test) not in ("failed", "error"):  # a failed teardown comes after the test's PASSED
                 tests[test] = state
     return named, tests
@@ -96,15 +96,15 @@ def _split(text: str) -> tuple[str, str]:
     return (text, "") if end < 0 else (text[:end], text[end + 3 :].strip())
 
 
-def _verbose(line: str) -> tuple[str, str] | None:
-    """Test id and outcome of a line of `-v`."""
+def verbose(line: str) -> tuple[str, str] | None:
+    """Test id and outcome (PASSED, XFAIL, …) of a line of `-v`."""
     if match := _XDIST.match(line):
-        return (match[2].strip(), _WORDS[match[1]]) if match[1] in _WORDS else None
+        return (match[2].strip(), match[1]) if match[1] in _WORDS else None
     if not line.endswith("%]"):
         return None
     left = line[: line.rfind("[")].rstrip()
     outcome = _OUTCOME.search(left)
-    return (left[: outcome.start()], _WORDS[outcome[1]]) if outcome else None
+    return (left[: outcome.start()], outcome[1]) if outcome else None
 
 
 def _failures(lines: list[str], ids: list[tuple[str, str, str]], root: str) -> list[Failure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from poolcli.verdict import traceback_text
 from poolcli.verdict.failures import Failure, Parsed, bounded, clip
@@ -39,7 +40,7 @@ def parse(output: str, root: str) -> Parsed | None:
     around = sum(1 for key in outcomes if key.partition(" ")[0] in _FIXTURES)
     skipped = totals.get("skipped", 0)
     passed = max(0, sum(int(match[1]) for match in ran) - (failed - around) - skipped)
-    return Parsed(passed, failed, skipped, tuple(failures), _verbose(output) | outcomes)
+    return Parsed(passed, failed, skipped, tuple(failures), verbose(output, _WORDS) | outcomes)
 
 
 def _failures(output: str, root: str) -> tuple[list[Failure], dict[str, str]]:
@@ -86,15 +87,18 @@ def _body(lines: list[str], root: str) -> list[str]:
     return found or bounded([line for line in lines if line and line != _RULE])
 
 
-def _verbose(output: str) -> dict[str, str]:
-    """Outcomes by test id from the lines of `-v`; a test whose line was broken up by prints is left out."""
+def verbose(output: str, words: Mapping[str, str]) -> dict[str, str]:
+    """Outcomes by test id from the lines of `-v`; a test whose line was broken up by prints is left out.
+
+    `words` says what each of unittest's words means.
+    """
     if " ... " not in output:
         return {}
     outcomes: dict[str, str] = {}
     before = ""
     for line in output.split("\n"):
         left, found, word = line.rpartition(" ... ")
-        state = "skipped" if word.startswith("skipped ") else _WORDS.get(word)
+        state = "skipped" if word.startswith("skipped ") else words.get(word)
         if found and state:
             match = _NAMED.match(left) or _NAMED.match(before)  # a docstring's line stands between
             if match:
