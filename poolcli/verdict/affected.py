@@ -123,9 +123,8 @@ def order(
     """Put tests in the order to run them after `changed` files were edited.
 
     `tests` are ids in the runner's order, which each group keeps; `failed` those that failed since everything ran
-    last (one that passed in between may fail again). `files`
-    gives the file of a test where the runner said it, else it is read from the id. `covered` gives the files that a
-    test ran, where that was measured.
+    last (one that passed in between may fail again). `files` gives the file of a test where the runner said it, else
+    it is read from the id. `covered` gives the files that a test ran, where that was measured.
     """
     changed = tuple(dict.fromkeys(changed))
     files, covered = files or {}, covered or {}
