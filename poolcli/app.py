@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from poolcli import __version__, landing, paths, process, prompts, sandbox, workspace, worktrees
 from poolcli.config import Config
+from poolcli.confirming import Confirmed, Confirmer
 from poolcli.context import unanswered
 from poolcli.errors import ChecksError, StoreError, UsageError
 from poolcli.events import LOG_VERSION, Event
@@ -341,7 +342,12 @@ def _assemble(
     room = Room(
         run, model, schemas, lambda: space.patch().decode("utf-8", "replace"), max_reply=config.max_reply
     )
-    parts = Parts(run, model, gate, judge, evidence, room, config.max_reply, unchecked)
+
+    async def confirm() -> Confirmed:
+        assert checks is not None
+        return await Confirmer(run, repo, space, checks, outputs, config.checks_timeout).confirm()
+
+    parts = Parts(run, model, gate, judge, evidence, confirm, room, config.max_reply, unchecked)
     return Session(run, repo, space, model, trace, judge, parts, ctx)
 
 

@@ -23,6 +23,7 @@ EXIT_CODES = {
     "verified": Exit.VERIFIED,
     "unchecked": Exit.VERIFIED,
     "not_verified": Exit.NOT_VERIFIED,
+    "tampered": Exit.TAMPERED,
     "gave_up": Exit.GAVE_UP,
     "budget": Exit.BUDGET,
     "model_failed": Exit.MODEL,
@@ -172,17 +173,20 @@ def verdict(events: list[Event], command: str) -> dict[str, Any]:
     """The checks before and after: status and counts, and per test where both are known."""
     done = [e.data for e in events if e.type == "checks.done"]
     before = next((d for d in done if d["phase"] == "baseline"), None)
-    after = next((d for d in reversed(done) if d["phase"] == "round"), None)
+    after = next((d for d in reversed(done) if d["phase"] in ("round", "verdict")), None)
     tests: dict[str, dict[str, str]] = {}
     for when, data in (("before", before), ("after", after)):
         for name, status in ((data or {}).get("tests") or {}).items():
             tests.setdefault(name, {})[when] = status
+    tampering = (e.data["findings"] for e in reversed(events) if e.type == "tampering.found")
+    found: list[Mapping[str, Any]] = next(tampering, [])
     return {
-        "verified": bool(after and after["ok"]),
+        "verified": bool(after and after["ok"]) and not any(f["severity"] == "high" for f in found),
         "command": command,
         "before": _brief(before),
         "after": _brief(after),
         "tests": tests,
+        "tampering": found,
     }
 
 

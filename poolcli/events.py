@@ -135,12 +135,13 @@ CATALOGUE: dict[str, EventType] = {
         {"level": "info | warning | error", "text": "one line", "code": "stable word for programs"},
     ),
     "checks.started": EventType(
-        "pool began to run the checks.", {"phase": "baseline | tool | round", "command": "what runs"}
+        "pool began to run the checks.",
+        {"phase": "baseline | tool | round | verdict", "command": "what runs"},
     ),
     "checks.done": EventType(
         "pool ran the checks. Phase 'round' decides the verdict; a red round's text goes back to the model.",
         {
-            "phase": "baseline | tool | round",
+            "phase": "baseline | tool | round | verdict (in a fresh place, with the tests of the base)",
             "command": "what ran",
             "ok": "whether they passed",
             "status": "passed | failed | timeout | error | none (nothing to run, or no test ran)",
@@ -152,6 +153,10 @@ CATALOGUE: dict[str, EventType] = {
             "log": "file of the run with the whole output",
         },
     ),
+    "tampering.found": EventType(
+        "What in the change can make tests pass without the code being right.",
+        {"findings": "[{kind, severity: high | low, path, line, text}], the grave ones first"},
+    ),
     "attempt.started": EventType(
         "One of several attempts began.", {"attempt": "number", "run": "its run id"}
     ),
@@ -161,8 +166,8 @@ CATALOGUE: dict[str, EventType] = {
     "run.ended": EventType(
         "The last event of a run; `result.json` says the same.",
         {
-            "status": "verified | unchecked | not_verified | gave_up | budget | model_failed | refused | usage | "
-            "interrupted | terminated | failed",
+            "status": "verified | unchecked | not_verified | tampered | gave_up | budget | model_failed | refused | "
+            "usage | interrupted | terminated | failed",
             "exit_code": "the command's exit code",
             "why": "one line",
             "patch": "{files, added, removed}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
 from poolcli.asking import ask
+from poolcli.confirming import Confirmed
 from poolcli.errors import BudgetError
 from poolcli.fitting import Room
 from poolcli.gate import Gate, Repeating
@@ -35,6 +36,8 @@ class Parts(Struct, frozen=True):
     gate: Gate
     judge: Judge
     evidence: Callable[[Report], str]
+    #: The last word on a change whose checks pass (`confirming.Confirmer`).
+    confirm: Callable[[], Awaitable[Confirmed]]
     #: Keeps the conversation within the model's window.
     room: Room
     max_reply: int = 0
@@ -64,9 +67,12 @@ async def _cut_short(parts: Parts, outcome: Outcome) -> Outcome:
     if judge.baseline is None or judge.baseline.ok:
         return outcome
     report = judge.last if judge.current else await judge.judge("round")
-    if report is not None and report.ok:
-        return Outcome("verified", f"the checks pass now ({outcome.why})")
-    return outcome
+    if report is None or not report.ok:
+        return outcome
+    confirmed = await parts.confirm()
+    if confirmed.tampered:
+        return Outcome("tampered", f"the change tampers with the checks: {confirmed.tampered}")
+    return outcome if confirmed.told else Outcome("verified", f"the checks pass now ({outcome.why})")
 
 
 async def _rounds(parts: Parts) -> Outcome:
@@ -81,14 +87,20 @@ async def _rounds(parts: Parts) -> Outcome:
             return Outcome(
                 "not_verified", "there are no checks to verify it with: name a command with --test"
             )
+        told, tampered = "", ""
         if report.status == "passed":
-            return Outcome("verified", "the checks pass")
+            confirmed = await parts.confirm()
+            if not confirmed.told:
+                return Outcome("verified", "the checks pass")
+            told, tampered = confirmed.told, confirmed.tampered
         idle = 0 if calls else idle + 1
+        if tampered and (idle >= PATIENCE or not run.rounds_left):
+            return Outcome("tampered", f"the change tampers with the checks: {tampered}")
         if idle >= PATIENCE:
             return Outcome("gave_up", "the checks fail and the model makes no further attempt")
         if not run.rounds_left:
             return Outcome("not_verified", f"the checks still fail after {run.spent.rounds} rounds")
-        run.emit("steered", text=parts.evidence(report), source="harness")
+        run.emit("steered", text=told or parts.evidence(report), source="harness")
 
 
 async def _until_done(parts: Parts) -> int:

@@ -11,7 +11,7 @@ from poolcli.views.phrases import line, rows, seconds
 
 FAILING_NAMES = 4  # the log has the rest; a long list would push the work off the screen
 
-_WHEN = {"baseline": "before any change", "round": "checked by pool"}
+_WHEN = {"baseline": "before any change", "round": "checked by pool", "verdict": "in a fresh checkout"}
 _STATUS = {"timeout": "timed out", "error": "could not run", "none": "no test ran"}
 
 

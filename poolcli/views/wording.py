@@ -17,12 +17,14 @@ from poolcli.views.phrases import beginning, count, line, place, plural, rows, s
 
 THOUGHT_CHARS = 220  # about two rows of a wide terminal
 SAID_ROWS = 4
+FINDINGS = 6  # of tampering; the log has the rest
 
 #: Each status of `run.ended`: the word for it and its tone.
 WORDS: dict[str, tuple[str, Tone]] = {
     "verified": ("VERIFIED", "good"),
     "unchecked": ("DONE, NOT CHECKED", "warn"),
     "not_verified": ("NOT VERIFIED", "bad"),
+    "tampered": ("TAMPERED WITH", "bad"),
     "gave_up": ("GAVE UP", "warn"),
     "budget": ("OUT OF BUDGET", "warn"),
     "model_failed": ("MODEL FAILED", "bad"),
@@ -165,9 +167,19 @@ class Wording:
         self._checks_shown = True
         if data.get("phase") == "baseline":
             self._baseline = data
-        elif data.get("phase") == "round":
+        elif data.get("phase") in ("round", "verdict"):
             self._final = data
         return checks.done(data)
+
+    def _tampering_found(self, data: Mapping[str, Any], event: Event) -> list[Block]:
+        found = [f for f in data.get("findings") or () if isinstance(f, dict)]
+        return [
+            Note(
+                "error" if finding.get("severity") == "high" else "info",
+                line(f"{finding.get('path', '')}:{finding.get('line', 0)}: {finding.get('text', '')}"),
+            )
+            for finding in found[:FINDINGS]
+        ]
 
     def _attempt(self, data: Mapping[str, Any], event: Event) -> list[Block]:
         happened = "began" if event.type == "attempt.started" else "ended"
@@ -225,6 +237,7 @@ _HANDLERS = {
     "compacted": Wording._compacted,
     "notice": Wording._notice,
     "checks.done": Wording._checks_done,
+    "tampering.found": Wording._tampering_found,
     "attempt.started": Wording._attempt,
     "attempt.done": Wording._attempt,
     "chosen": Wording._chosen,

@@ -1,0 +1,129 @@
+"""The last word on a run: its change judged in a fresh place, with the tests of its base, and looked at for tampering.
+
+What passes in the run's own worktree may owe that to what lies around there, or to tests that were made to pass.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from poolcli.git import Repository
+from poolcli.run import Run
+from poolcli.verdict.evidence import Report
+from poolcli.verdict.finder import Checks
+from poolcli.verdict.runner import run_checks, section
+from poolcli.workspace import Workspace
+
+#: Findings that the model is told of; more of them say nothing new.
+MOST_TOLD = 6
+
+
+class Confirmed(Struct, frozen=True):
+    """What came out. `told` is what the model is told when it does not hold, '' when it does."""
+
+    told: str = ""
+    #: Why the run can never be verified as it is, in one line; '' when nothing grave was found.
+    tampered: str = ""
+
+
+class Confirmer(Struct):
+    """Confirms one run. `timeout` in seconds bounds the checks."""
+
+    run: Run
+    repo: Repository
+    space: Workspace
+    checks: Checks
+    outputs: Path
+    timeout: float
+
+    async def confirm(self) -> Confirmed:
+        """Judge the change as it is now. Raises WorkspaceError when no fresh place can be made."""
+        patch = self.space.patch()
+        if not patch.strip():
+            return Confirmed()  # nothing was changed: the checks ran on the base itself
+        if tampered := self._tampered(patch):
+            return tampered
+        report, problem = await self._fresh(patch)
+        if problem:
+            return Confirmed(told=f"Your change cannot be applied to a clean checkout: {problem}")
+        if report.ok:
+            return Confirmed()
+        where = "in a clean checkout of the repository with your change and the tests as they were"
+        return Confirmed(
+            told=f"The checks pass in your worktree, but not {where}.\n{section(self.checks, report)}"
+        )
+
+    def _tampered(self, patch: bytes) -> Confirmed | None:
+        """What in the change makes tests pass without the code being right; recorded, the light findings too."""
+        from poolcli import fresh
+        from poolcli.verdict.tampering import look
+
+        found = look(
+            patch.decode("utf-8", "surrogateescape"),
+            fresh.texts(self.repo, self.space.base),
+            self.space.read_text,
+            task=self._task,
+            events=self.run.events,
+            later=fresh.later(self.repo, self.space.base),
+        )
+        if not found:
+            return None
+        findings = [
+            {"kind": f.kind, "severity": f.severity, "path": f.path, "line": f.line, "text": f.text}
+            for f in found
+        ]
+        self.run.emit("tampering.found", findings=findings)
+        grave = [f"{f.path}:{f.line}: {f.text}" for f in found if f.severity == "high"]
+        if not grave:
+            return None
+        lines = "\n".join(f"- {line}" for line in grave[:MOST_TOLD])
+        return Confirmed(
+            told="pool does not accept a change that makes the checks pass without the code being right. "
+            f"Take this back, and mend the code itself:\n{lines}",
+            tampered=f"{grave[0]}" + (f" (and {len(grave) - 1} more)" if len(grave) > 1 else ""),
+        )
+
+    @property
+    def _task(self) -> str:
+        return next((str(e.data["task"]) for e in self.run.events if e.type == "run.started"), "")
+
+    async def _fresh(self, patch: bytes) -> tuple[Report, str]:
+        """The checks in a fresh place, recorded, and why the change does not apply there ('' when it does)."""
+        from poolcli import fresh
+        from poolcli.verdict.restore import about_tests
+
+        async def work(place: fresh.Place) -> tuple[Report, str]:
+            if place.problem:
+                return Report("error", None, 0.0, None), place.problem
+            self.run.emit("checks.started", phase="verdict", command=self.checks.command)
+            log = self.outputs / f"checks-{len(self.run.events)}.txt"
+            report = await run_checks(
+                place.space.run, self.checks, timeout=self.timeout, log=log, root=str(place.root)
+            )
+            self.run.emit(
+                "checks.done",
+                phase="verdict",
+                command=self.checks.command,
+                ok=report.ok,
+                status=report.status,
+                exit_code=report.exit_code,
+                seconds=round(report.seconds, 3),
+                counts=report.counts,
+                tests=report.tests,
+                text=report.text,
+                log=log.name,
+            )
+            return report, ""
+
+        return await fresh.judge(
+            self.repo,
+            work,
+            base=self.space.base,
+            patch=patch,
+            state=self.run.dir.parent.parent,
+            sandbox=self.space.sandbox,
+            # A task about tests is judged with its own: the old ones may be what it was to change.
+            own_tests=about_tests(self._task),
+        )
