@@ -68,13 +68,12 @@ class Confirmer(Struct):
             events=self.run.events,
             later=fresh.later(self.repo, self.space.base),
         )
-        if not found:
-            return None
         findings = [
             {"kind": f.kind, "severity": f.severity, "path": f.path, "line": f.line, "text": f.text}
             for f in found
         ]
-        self.run.emit("tampering.found", findings=findings)
+        if findings != self._earlier:  # none after some: it was taken back
+            self.run.emit("tampering.found", findings=findings)
         grave = [f"{f.path}:{f.line}: {f.text}" for f in found if f.severity == "high"]
         if not grave:
             return None
@@ -84,6 +83,11 @@ class Confirmer(Struct):
             f"Take this back, and mend the code itself:\n{lines}",
             tampered=f"{grave[0]}" + (f" (and {len(grave) - 1} more)" if len(grave) > 1 else ""),
         )
+
+    @property
+    def _earlier(self) -> list[dict[str, object]]:
+        told = (e.data["findings"] for e in reversed(self.run.events) if e.type == "tampering.found")
+        return list(next(told, []))
 
     @property
     def _task(self) -> str:

@@ -155,7 +155,9 @@ CATALOGUE: dict[str, EventType] = {
     ),
     "tampering.found": EventType(
         "What in the change can make tests pass without the code being right.",
-        {"findings": "[{kind, severity: high | low, path, line, text}], the grave ones first"},
+        {
+            "findings": "[{kind, severity: high | low, path, line, text}], the grave ones first; [] when all was taken back"
+        },
     ),
     "attempt.started": EventType(
         "One of several attempts began.", {"attempt": "number", "run": "its run id"}

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -20,9 +20,12 @@ from poolcli.config import Config
 from poolcli.errors import ChecksError, Exit, UsageError
 from poolcli.git import Repository, find_repository
 from poolcli.sanitize import clean
-from poolcli.verdict import finder
+from poolcli.verdict import finder, measuring
 from poolcli.verdict.recipes import Recipe, nearest
 from poolcli.verdict.recipes.given import recognised
+
+if TYPE_CHECKING:
+    from poolcli.process import Finished
 
 #: A file that the finder looks into is read up to this many bytes.
 LOOKED_AT = 200_000
@@ -182,77 +185,62 @@ def _chosen(checks: Sequence[Check], tests: Sequence[str]) -> list[tuple[Check, 
 
 
 async def _run(check: Check, tests: Sequence[str], top: Path, timeout: float, *, quiet: bool) -> Outcome:
-    """The check, and while no test can be read from it, what it can fall back on."""
-    outcome = first = await _once(check, check.recipe, tests, top, timeout, quiet=quiet)
-    if check.name != "test":
-        return outcome
-    for recipe in check.recipe.fallbacks:
-        if outcome.tests or outcome.status in ("timeout", "passed"):
-            break
-        if tests and not recipe.selecting(tests):
-            continue
-        if not quiet:
-            sys.stderr.write(clean(f"no test could be read from it; trying {recipe.command}") + "\n")
-        outcome = await _once(check, recipe, tests, top, timeout, quiet=quiet)
-    if outcome is first:
-        return outcome
-    return replace(outcome, note=f"{first.command} gave no result for any test, so this was run instead")
-
-
-async def _once(
-    check: Check, recipe: Recipe, tests: Sequence[str], top: Path, timeout: float, *, quiet: bool
-) -> Outcome:
     from poolcli import process
     from poolcli.commands.status_line import StatusLine
-    from poolcli.verdict import reports
 
-    with tempfile.TemporaryDirectory(prefix="pool-checks-") as place:
-        report, log = Path(place) / "report", Path(place) / "log.txt"
-        plain = recipe.selecting(tests) if tests else recipe.command
-        asked = ""
-        if check.name == "test":
-            wanted = recipe.selecting(tests, str(report)) if tests else recipe.reporting(str(report))
-            asked = wanted or ("" if tests else recipe.detailed())
-        command = asked or plain
+    async def execute(command: str, title: str, log: Path) -> process.Finished:
         argv = ["/bin/bash" if Path("/bin/bash").exists() else "/bin/sh", "-c", command]
-        line = StatusLine(sys.stderr, f"{check.name}: {plain}", hidden=quiet)
+        line = StatusLine(sys.stderr, f"{check.name}: {title}", hidden=quiet)
         try:
             async with line:
-                finished = await process.run(
-                    argv, cwd=top, env=os.environ, timeout=timeout, log=log, limit=LOG, on_output=line.output
+                return await process.run(
+                    argv,
+                    cwd=top,
+                    env=os.environ,
+                    timeout=timeout,
+                    log=log,
+                    limit=measuring.LOG,
+                    on_output=line.output,
                 )
         except OSError as error:
             raise ChecksError(
                 f"the shell cannot be started: {error.strerror}", "check PATH and limits"
             ) from error
-        status = "timeout" if finished.timed_out else "passed" if finished.exit_code == 0 else "failed"
-        if finished.exit_code in (126, 127):  # the shell's codes for "cannot execute" and "not found"
-            status = "error"
-        base = Outcome(
-            check.name, plain, status, finished.exit_code, finished.seconds, output=finished.output
-        )
+
+    def say(text: str) -> None:
+        if not quiet:
+            sys.stderr.write(clean(text) + "\n")
+
+    with tempfile.TemporaryDirectory(prefix="pool-checks-") as place:
         if check.name != "test":
-            return base
-        root = str(top / recipe.folder) if recipe.folder else str(top)
-        results = reports.read_report(recipe.report_kind, report, root=root) if recipe.report_kind else None
-        if results is None or not results.cases:
-            from_log = reports.from_log(
-                recipe.runner,
-                finished.output,
-                root=root,
-                exit_code=finished.exit_code,
-                timed_out=finished.timed_out,
-            )
-            results = from_log if results is None or from_log.cases else results
-        results = reports.checked(results, finished.exit_code, finished.timed_out)
+            command = check.recipe.command
+            return _ended(check, command, await execute(command, command, Path(place) / "log.txt"))
+        measured = await measuring.measure(
+            check.recipe, execute, root=top, scratch=Path(place), tests=tests, say=say
+        )
+    return _read(check, measured)
+
+
+def _ended(check: Check, command: str, finished: Finished) -> Outcome:
+    """How a check ended by its exit code alone."""
+    status = "timeout" if finished.timed_out else "passed" if finished.exit_code == 0 else "failed"
+    if finished.exit_code in (126, 127):  # the shell's codes for "cannot execute" and "not found"
+        status = "error"
+    return Outcome(check.name, command, status, finished.exit_code, finished.seconds, output=finished.output)
+
+
+def _read(check: Check, measured: measuring.Measured) -> Outcome:
+    """How the tests ended, by what they said one by one."""
+    results = measured.results
+    base = _ended(check, measured.command, measured.finished)
+    status = base.status
     cases = results.cases.values()
     counts: dict[str, int] = {}
     for case in cases:
         counts[case.outcome] = counts.get(case.outcome, 0) + 1
-    bad = counts.get("failed", 0) + counts.get("error", 0)
-    if status == "passed" and bad:
+    if status == "passed" and results.bad:
         status = "failed"
-    if status == "passed" and not counts and recipe.runner not in UNREAD:
+    if status == "passed" and not counts and measured.recipe.runner not in measuring.UNREAD:
         status = "none"  # of a runner whose results are understood, none is no success
     return replace(
         base,
@@ -261,16 +249,13 @@ async def _once(
         tests={case.id: case.outcome for case in cases},
         texts={case.id: case.text for case in cases if case.outcome in ("failed", "error")},
         source=results.source,
+        note=measured.note,
         problem=results.problem,
         hung=results.hung,
         crashed=results.crashed,
     )
 
 
-#: Bytes of a check's output that are held: names of tens of thousands of tests.
-LOG = 4_000_000
-#: Runners of which only the exit code is known: whatever they start need not name a test.
-UNREAD = ("script", "make")
 #: Failures that are printed, and characters of each; the rest by name, the whole in --json.
 FAILURES, FAILURE = 10, 2000
 #: Characters of the end of an output in which no test was found.
