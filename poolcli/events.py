@@ -156,7 +156,8 @@ CATALOGUE: dict[str, EventType] = {
     "tampering.found": EventType(
         "What in the change can make tests pass without the code being right.",
         {
-            "findings": "[{kind, severity: high | low, path, line, text}], the grave ones first; [] when all was taken back"
+            "findings": "[{kind, severity: high | low, path, line, text}], the grave ones first; [] when all was "
+            "taken back"
         },
     ),
     "attempt.started": EventType(
