@@ -363,6 +363,52 @@ def checks_run(
     _exit(command.run(tests or [], {"test": test, "checks_timeout": checks_timeout}, json=json))
 
 
+@app.command("verify", short_help="Judge a change by execution: a run, commits or a patch.")
+def verify(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RUN|RANGE]",
+            help="Run id or `last`; commits `A..B`, or one commit.",
+            show_default="last",
+        ),
+    ] = "",
+    patch: Annotated[
+        str | None,
+        typer.Option(
+            "--patch", metavar="FILE", help="A patch against HEAD instead; `-` is stdin.", show_default=False
+        ),
+    ] = None,
+    test: Test = None,
+    mutants: Annotated[
+        int,
+        typer.Option(
+            "--mutants", metavar="N", min=0, help="Put at most N small errors into the changed lines."
+        ),
+    ] = 0,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Say which changed lines did not run.")
+    ] = False,
+    checks_timeout: ChecksTimeout = None,
+    json: Annotated[bool, typer.Option("--json", help="The sheet as one JSON object.")] = False,
+    junit: Annotated[
+        str, typer.Option("--junit", metavar="FILE", help="Write it as JUnit XML.", show_default=False)
+    ] = "",
+    markdown: Annotated[
+        str, typer.Option("--markdown", metavar="FILE", help="Write it as Markdown.", show_default=False)
+    ] = "",
+) -> None:
+    """Run the checks before and after a change, each in a fresh checkout, and say what that proves.
+
+    Exit code 0: verified, 3: not verified, 7: it tampers with what judges it. Your checkout is only read.
+    """
+    from poolcli.commands import verify as command
+
+    flags = {"test": test, "checks_timeout": checks_timeout}
+    output = command.Output(json=json, junit=junit, markdown=markdown)
+    _exit(command.verify(what, patch, flags, output, mutants=mutants, coverage=coverage))
+
+
 @models_app.callback()
 def models(
     context: typer.Context,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +27,7 @@ from poolcli.verdict.results import Case, Results
 from poolcli.verdict.reward import Refinement
 from poolcli.verdict.sheet import Extra, Sheet
 from poolcli.verdict.tampering.findings import Finding
+from poolcli.verdict.tampering.history import Occurred
 
 if TYPE_CHECKING:
     from poolcli.verdict.coverage import Coverage
@@ -90,15 +92,19 @@ async def verify(
     sandbox: Sandbox,
     wish: Wish,
     line: Callable[[str], Line],
-    events: Iterable[tampering.Occurred] = (),
+    events: Iterable[Occurred] = (),
+    places: list[str] | None = None,
 ) -> Sheet:
     """Judge a change by execution. The user's checkout is only read; every place is removed, however this ends.
 
     `base` is the commit that the patch is against, `task` what was asked for (tests may be edited when it is about
     tests), `subject` the change in words. `line` is told what runs; `events` are those of the run that made the
-    change. Raises WorkspaceError when no place can be made, UsageError for a patch that was cut off.
+    change. The names of the places go to `places`: what was started in one is marked with it, for
+    `process.kill_marked` in haste. Raises WorkspaceError when no place can be made, UsageError for a patch that was
+    cut off.
     """
     work = _Verification(repo, base, patch, task, state, sandbox, wish, line)
+    work.places = [] if places is None else places
     return await work.sheet(subject, events)
 
 
@@ -120,8 +126,9 @@ class _Verification:
         self.state, self.sandbox, self.wish, self.line = state, sandbox, wish, line
         self.text = patch.decode("utf-8", "surrogateescape")
         self.notes: list[str] = []
+        self.places: list[str] = []
 
-    async def sheet(self, subject: str, events: Iterable[tampering.Occurred]) -> Sheet:
+    async def sheet(self, subject: str, events: Iterable[Occurred]) -> Sheet:
         """All of it."""
         sheet = Sheet(subject, self.base, tuple(recipe.command for recipe in self.wish.tests))
         with self._place(self.patch, own_tests=True) as place:
@@ -176,12 +183,308 @@ class _Verification:
         sheet = replace(sheet, strength=strength, coverage=coverage)
         return self._done(sheet, grade, before, judged, findings, extras)
 
-    def _place(self, patch: bytes, *, own_tests: bool = False) -> fresh._GeneratorPlace:
-        return fresh.place(
+    @contextmanager
+    def _place(self, patch: bytes, *, own_tests: bool = False) -> Iterator[Place]:
+        with fresh.place(
             self.repo,
             base=self.base,
             patch=patch,
             state=self.state,
             sandbox=self.sandbox,
             own_tests=own_tests,
+        ) as place:
+            self.places.append(place.space.run_dir.name)
+            yield place
+
+    def _findings(self, place: Place, events: Iterable[Occurred]) -> tuple[Finding, ...]:
+        return tampering.look(
+            self.text,
+            fresh.texts(self.repo, self.base),
+            lambda path: _file(place.root, path),
+            task=self.task,
+            events=events,
+            later=fresh.later(self.repo, self.base),
         )
+
+    async def _command(
+        self, place: Place, command: str, title: str, log: Path, timeout: float = 0.0
+    ) -> Finished:
+        space = place.space
+        async with self.line(title) as line:
+            return await process.run(
+                space.argv(command),
+                cwd=space.root,
+                env=space.environment,
+                timeout=timeout or self.wish.timeout,
+                log=log,
+                limit=measuring.LOG,
+                on_output=line.output,
+            )
+
+    async def _run(
+        self, place: Place, when: str, chosen: Mapping[Recipe, Sequence[str]] | None = None
+    ) -> _Ran:
+        """All recipes, or of each only the chosen tests, one after the other."""
+        cases: dict[str, Case] = {}
+        source: dict[str, Recipe] = {}
+        commands, notes, seconds, timed_out = [], [], 0.0, False
+        bad = Results()
+        many = len(self.wish.tests) > 1
+
+        async def execute(command: str, title: str, log: Path) -> Finished:
+            return await self._command(place, command, f"{when}: {title}", log)
+
+        for recipe in chosen if chosen is not None else self.wish.tests:
+            tests = chosen[recipe] if chosen is not None else ()
+            with tempfile.TemporaryDirectory(prefix="pool-verify-") as scratch:
+                measured = await measuring.measure(
+                    recipe, execute, root=place.root, scratch=Path(scratch), tests=tests
+                )
+            commands.append(measured.command)
+            if measured.note:
+                notes.append(measured.note)
+            seconds += measured.finished.seconds
+            timed_out = timed_out or measured.finished.timed_out
+            results = _with_exit(recipe, measured)
+            for case in results.cases.values():
+                # Two packages may have a test of the same name.
+                name = f"{recipe.folder}/{case.id}" if many and recipe.folder else case.id
+                cases[name] = replace(case, id=name)
+                source[name] = measured.recipe
+            bad = replace(
+                bad,
+                problem=bad.problem or results.problem,
+                hung=bad.hung or results.hung,
+                crashed=bad.crashed or results.crashed,
+            )
+        results = replace(bad, cases=cases)
+        return _Ran(results, tuple(commands), tuple(notes), timed_out, seconds, source)
+
+    async def _before(self) -> _Ran:
+        """What the checks say of the base; from what is kept, when these files were judged already."""
+        kept = baseline.Baselines(self.state / "verify-bases")
+        tree = (
+            git([*self.repo.pin(), "rev-parse", f"{self.base}^{{tree}}"], cwd=self.repo.top).decode().strip()
+        )
+        programs = {*_PROGRAMS, *(recipe.bare.split(" ", 1)[0] for recipe in self.wish.tests)}
+        folders = [self.repo.top / name for name in (".venv", "venv", "node_modules")]
+        environment = baseline.fingerprint(sorted(programs), folders)
+        commands = "\n".join(recipe.command for recipe in self.wish.tests)
+        key = baseline.key(tree, commands, environment)
+        if (found := kept.get(key)) is not None:
+            self.notes.append("the result of the base was kept from an earlier time")
+            source = {test: self.wish.tests[0] for test in found.results.cases if len(self.wish.tests) == 1}
+            return _Ran(found.results, seconds=found.seconds, source=source)
+        with self._place(b"") as place:
+            ran = await self._run(place, "the base")
+        self.notes += ran.notes
+        kept.put(key, baseline.Baseline(ran.results, (), ran.seconds))
+        return ran
+
+    async def _new_on_base(self, before: _Ran, own: _Ran) -> dict[str, str]:
+        """How the tests that the change brings end on the code of the base."""
+        if not own.results.cases.keys() - before.results.cases.keys():
+            return {}
+        with self._place(_tests_only(self.patch), own_tests=True) as place:
+            if place.problem:
+                return {}
+            ran = await self._run(place, "the new tests on the base")
+        return grades.outcomes(ran.results)
+
+    async def _extras(self, place: Place) -> tuple[bool, tuple[Extra, ...]]:
+        """Build, lint, types and coverage as configured; whether the change builds."""
+        extras = []
+        for name, command in self.wish.checks.items():
+            with tempfile.TemporaryDirectory(prefix="pool-verify-") as scratch:
+                done = await self._command(place, command, f"{name}: {command}", Path(scratch) / "log.txt")
+            ok = None if done.timed_out or done.exit_code in (126, 127) else done.exit_code == 0
+            extras.append(Extra(name, ok, command, "" if ok else done.output[-TAIL:].strip()))
+        return not any(extra.name == "build" and not extra.ok for extra in extras), tuple(extras)
+
+    async def _flaky(self, before: _Ran, comparison: Comparison) -> tuple[str, ...]:
+        """Tests that the change seems to have turned and that end otherwise on the base, too, when run again."""
+        chosen: dict[Recipe, list[str]] = {}
+        for test in flaky.suspects(comparison)[: flaky.SUSPECTS]:
+            recipe = before.source.get(test)
+            if recipe is not None and recipe.selecting([test]):
+                chosen.setdefault(recipe, []).append(test)
+        if not chosen or before.seconds > CHEAP:
+            return ()
+        with self._place(b"") as place:
+
+            async def again(tests: Sequence[str]) -> Results:
+                some = {recipe: [test for test in mine if test in tests] for recipe, mine in chosen.items()}
+                some = {recipe: mine for recipe, mine in some.items() if mine and recipe.selecting(mine)}
+                return (await self._run(place, "what differs, on the base again", some)).results
+
+            tests = [test for mine in chosen.values() for test in mine]
+            found = await flaky.unsteady(before.results, tests, again, times=AGAIN)
+        return found.tests
+
+    def _grade(
+        self,
+        before: _Ran,
+        after: _Ran,
+        new_on_base: Mapping[str, str],
+        unsteady: Sequence[str],
+        refinement: Refinement | None = None,
+    ) -> Grade:
+        return grades.grade(
+            before.results,
+            after.results,
+            new_on_base=new_on_base,
+            flaky=unsteady,
+            timed_out=after.timed_out,
+            refinement=refinement,
+        )
+
+    async def _coverage(self, *, own_tests: bool) -> Coverage:
+        from poolcli.verdict import coverage
+
+        changed = self._changed()
+        with (
+            self._place(self.patch, own_tests=own_tests) as place,
+            tempfile.TemporaryDirectory(prefix="pool-verify-") as scratch,
+        ):
+            folder = Path(scratch) / "lines"
+            command = coverage.instrumented(self._all(), folder, place.root, changed)
+            if not command:
+                return coverage.Coverage(problem="no changed line holds code that can be looked at")
+            await self._command(place, command, "which changed lines run", Path(scratch) / "log.txt")
+            return coverage.read(folder, place.root, changed)
+
+    async def _strength(self, *, own_tests: bool) -> Strength:
+        from poolcli.verdict import mutants
+
+        changed = self._changed()
+        with (
+            self._place(self.patch, own_tests=own_tests) as place,
+            tempfile.TemporaryDirectory(prefix="pool-verify-") as scratch,
+        ):
+            done = 0
+
+            async def command(timeout: float) -> Finished:
+                nonlocal done
+                title = f"small error {done}" if done else "small errors: the tests without one"
+                done += 1
+                return await self._command(
+                    place, self._all(" && "), title, Path(scratch) / "log.txt", timeout
+                )
+
+            run = mutants.Scratch(place.root, command, timeout=self.wish.timeout)
+            sources = {path: text for path in changed if (text := _file(place.root, path)) is not None}
+            return await mutants.strength(sources, changed, run, most=self.wish.mutants)
+
+    def _all(self, between: str = "; ") -> str:
+        """The checks as one command."""
+        commands = [recipe.command for recipe in self.wish.tests]
+        return commands[0] if len(commands) == 1 else between.join(f"({command})" for command in commands)
+
+    def _changed(self) -> dict[str, frozenset[int]]:
+        """The changed lines of the product's code, by path."""
+        from poolcli.verdict.changed_lines import changed_lines
+        from poolcli.verdict.mutants import is_mutable
+
+        return {
+            path: lines
+            for path, lines in changed_lines(self.text).items()
+            if is_mutable(path) and not restore.is_test(path)
+        }
+
+    def _done(
+        self,
+        sheet: Sheet,
+        grade: Grade,
+        before: _Ran,
+        after: _Ran | None,
+        findings: tuple[Finding, ...],
+        extras: tuple[Extra, ...],
+    ) -> Sheet:
+        if any(finding.severity == "high" for finding in findings):
+            grade = replace(
+                grades.rejected("the change tampers with what judges it"), comparison=grade.comparison
+            )
+        sheet = _graded(sheet, grade)
+        first = before.results
+        if after is None:
+            return replace(
+                sheet, before=_counts(first), findings=findings, extras=extras, notes=tuple(self.notes)
+            )
+        last = after.results
+        self.notes += [note for note in after.notes if note not in self.notes]
+        texts = {
+            case.id: case.text for results in (first, last) for case in results.cases.values() if case.text
+        }
+        return replace(
+            sheet,
+            before=_counts(first),
+            after=_counts(last),
+            tests=sheets.rows(grades.outcomes(first), grades.outcomes(last), texts),
+            flaky=grade.flaky,
+            findings=findings,
+            extras=extras,
+            notes=tuple(self.notes),
+        )
+
+
+def _graded(sheet: Sheet, grade: Grade) -> Sheet:
+    reason = f"{grade.reason}: {grade.why}" if grade.reason else grade.why
+    return replace(sheet, label=grade.label, valid=grade.valid, reason=reason, reward=grade.reward)
+
+
+def _with_exit(recipe: Recipe, measured: measuring.Measured) -> Results:
+    """For commands of which only the exit code is known, that is one more test, of the command's name."""
+    results, done = measured.results, measured.finished
+    if recipe.runner not in measuring.UNREAD or done.timed_out or done.exit_code in (126, 127):
+        return results
+    outcome = "passed" if done.exit_code == 0 else "failed"
+    text = "" if outcome == "passed" else done.output[-TAIL:].strip()
+    own = Case(recipe.command, outcome, text, done.seconds)
+    # What could not be read of it is no problem then; what contradicts its exit code still is one.
+    problem = results.problem if results.cases else ""
+    return replace(results, cases={**results.cases, own.id: own}, problem=problem)
+
+
+def _tests_only(patch: bytes) -> bytes:
+    """The parts of a patch that touch nothing but tests and their configuration."""
+    from poolcli.verdict.tampering.changes import paths
+
+    head = b"diff --git "
+    parts = (b"\n" + patch).split(b"\n" + head)[1:]
+    kept = []
+    for part in parts:
+        whole = head + part.removesuffix(b"\n") + b"\n"
+        touched = [
+            path
+            for old, new, _ in paths(whole.decode("utf-8", "surrogateescape"))
+            for path in (old, new)
+            if path
+        ]
+        if touched and all(restore.is_test(path) or restore.is_configuration(path) for path in touched):
+            # A binary part ends with an empty line that belongs to it.
+            kept.append(whole + (b"\n" if b"\nGIT binary patch\n" in whole else b""))
+    return b"".join(kept)
+
+
+def _file(root: Path, path: str) -> str | None:
+    """A text of a place; None where there is none, or it is a link, binary or longer than is looked at."""
+    from poolcli.workspace import LONGEST_TEXT
+
+    file = root / path
+    if file.is_symlink() or not file.is_file() or file.stat().st_size > LONGEST_TEXT:
+        return None
+    content = file.read_bytes()
+    return None if b"\0" in content else content.decode("utf-8", "surrogateescape")
+
+
+def _counts(results: Results) -> dict[str, int]:
+    return dict(Counter(case.outcome for case in results.cases.values()))
+
+
+def _share(ok: bool | None) -> float | None:
+    return None if ok is None else float(ok)
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = len(paths) - NAMED
+    return ", ".join(paths[:NAMED]) + (f" and {more} more" if more > 0 else "")
