@@ -380,6 +380,15 @@ def verify(
         ),
     ] = None,
     test: Test = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            metavar="TEXT",
+            help="What was asked for; tests may change when it is about them.",
+            show_default="the run's task, the commits' messages",
+        ),
+    ] = "",
     mutants: Annotated[
         int,
         typer.Option(
@@ -406,7 +415,7 @@ def verify(
 
     flags = {"test": test, "checks_timeout": checks_timeout}
     output = command.Output(json=json, junit=junit, markdown=markdown)
-    _exit(command.verify(what, patch, flags, output, mutants=mutants, coverage=coverage))
+    _exit(command.verify(what, patch, flags, output, mutants=mutants, coverage=coverage, task=task))
 
 
 @models_app.callback()

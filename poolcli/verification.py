@@ -77,8 +77,8 @@ class _Ran(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     timed_out: bool = False
     seconds: float = 0.0
-    #: The recipe that each test came from.
-    source: Mapping[str, Recipe] = field(default_factory=dict)
+    #: Tests of the base that were found to be unsteady earlier.
+    flaky: tuple[str, ...] = ()
 
 
 async def verify(
@@ -125,6 +125,7 @@ class _Verification:
         self.repo, self.base, self.patch, self.task = repo, base, patch, task
         self.state, self.sandbox, self.wish, self.line = state, sandbox, wish, line
         self.text = patch.decode("utf-8", "surrogateescape")
+        self._kept, self._key = baseline.Baselines(state / "verify-bases"), ""
         self.notes: list[str] = []
         self.places: list[str] = []
 
@@ -152,6 +153,8 @@ class _Verification:
                 own = await self._run(place, "after the change, with its own tests")
         elif not plan.empty:
             self.notes.append(f"judged by the tests of the base; put back: {_named(plan.paths)}")
+            if not self._touched() - set(plan.paths):
+                self.notes.append("nothing else is changed, so what was judged is the base itself")
         judged = own or after
         new_on_base = await self._new_on_base(before, own) if own is not None else {}
         if not builds:
@@ -162,9 +165,9 @@ class _Verification:
         unsteady = await self._flaky(before, grade.comparison) if grade.valid else ()
         strength: Strength | None = None
         coverage: Coverage | None = None
-        if self.wish.coverage:
+        if self.wish.coverage and grade.valid:
             coverage = await self._coverage(own_tests=own is not None)
-        if self.wish.mutants:
+        if self.wish.mutants and grade.valid:
             strength = await self._strength(own_tests=own is not None)
         said = {extra.name: extra.ok for extra in extras}
         refinement = Refinement(
@@ -226,7 +229,6 @@ class _Verification:
     ) -> _Ran:
         """All recipes, or of each only the chosen tests, one after the other."""
         cases: dict[str, Case] = {}
-        source: dict[str, Recipe] = {}
         commands, notes, seconds, timed_out = [], [], 0.0, False
         bad = Results()
         many = len(self.wish.tests) > 1
@@ -250,7 +252,6 @@ class _Verification:
                 # Two packages may have a test of the same name.
                 name = f"{recipe.folder}/{case.id}" if many and recipe.folder else case.id
                 cases[name] = replace(case, id=name)
-                source[name] = measured.recipe
             bad = replace(
                 bad,
                 problem=bad.problem or results.problem,
@@ -258,11 +259,10 @@ class _Verification:
                 crashed=bad.crashed or results.crashed,
             )
         results = replace(bad, cases=cases)
-        return _Ran(results, tuple(commands), tuple(notes), timed_out, seconds, source)
+        return _Ran(results, tuple(commands), tuple(notes), timed_out, seconds)
 
     async def _before(self) -> _Ran:
         """What the checks say of the base; from what is kept, when these files were judged already."""
-        kept = baseline.Baselines(self.state / "verify-bases")
         tree = (
             git([*self.repo.pin(), "rev-parse", f"{self.base}^{{tree}}"], cwd=self.repo.top).decode().strip()
         )
@@ -270,15 +270,14 @@ class _Verification:
         folders = [self.repo.top / name for name in (".venv", "venv", "node_modules")]
         environment = baseline.fingerprint(sorted(programs), folders)
         commands = "\n".join(recipe.command for recipe in self.wish.tests)
-        key = baseline.key(tree, commands, environment)
-        if (found := kept.get(key)) is not None:
+        self._key = baseline.key(tree, commands, environment)
+        if (found := self._kept.get(self._key)) is not None:
             self.notes.append("the result of the base was kept from an earlier time")
-            source = {test: self.wish.tests[0] for test in found.results.cases if len(self.wish.tests) == 1}
-            return _Ran(found.results, seconds=found.seconds, source=source)
+            return _Ran(found.results, seconds=found.seconds, flaky=found.flaky)
         with self._place(b"") as place:
             ran = await self._run(place, "the base")
         self.notes += ran.notes
-        kept.put(key, baseline.Baseline(ran.results, (), ran.seconds))
+        self._kept.put(self._key, baseline.Baseline(ran.results, (), ran.seconds))
         return ran
 
     async def _new_on_base(self, before: _Ran, own: _Ran) -> dict[str, str]:
@@ -305,11 +304,11 @@ class _Verification:
         """Tests that the change seems to have turned and that end otherwise on the base, too, when run again."""
         chosen: dict[Recipe, list[str]] = {}
         for test in flaky.suspects(comparison)[: flaky.SUSPECTS]:
-            recipe = before.source.get(test)
+            recipe = self._source(test)
             if recipe is not None and recipe.selecting([test]):
                 chosen.setdefault(recipe, []).append(test)
         if not chosen or before.seconds > CHEAP:
-            return ()
+            return before.flaky
         with self._place(b"") as place:
 
             async def again(tests: Sequence[str]) -> Results:
@@ -319,7 +318,18 @@ class _Verification:
 
             tests = [test for mine in chosen.values() for test in mine]
             found = await flaky.unsteady(before.results, tests, again, times=AGAIN)
-        return found.tests
+        unsteady = tuple(sorted({*before.flaky, *found.tests}))
+        if unsteady != before.flaky:
+            self._kept.put(self._key, baseline.Baseline(before.results, unsteady, before.seconds))
+        return unsteady
+
+    def _source(self, test: str) -> Recipe | None:
+        """The recipe that a test comes from, by the folder that its name begins with."""
+        recipes = self.wish.tests
+        if len(recipes) == 1:
+            return recipes[0]
+        own = [recipe for recipe in recipes if not recipe.folder or test.startswith(f"{recipe.folder}/")]
+        return max(own, key=lambda recipe: len(recipe.folder), default=None)
 
     def _grade(
         self,
@@ -390,6 +400,11 @@ class _Verification:
             for path, lines in changed_lines(self.text).items()
             if is_mutable(path) and not restore.is_test(path)
         }
+
+    def _touched(self) -> set[str]:
+        from poolcli.verdict.tampering.changes import paths
+
+        return {path for old, new, _ in paths(self.text) for path in (old, new) if path}
 
     def _done(
         self,

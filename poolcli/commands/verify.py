@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from poolcli import config, paths, process, sandbox, verification, workspace
 from poolcli.commands.status_line import StatusLine
@@ -68,8 +69,11 @@ def verify(
     *,
     mutants: int = 0,
     coverage: bool = False,
+    task: str = "",
 ) -> int:
     """Judge a change and draw its sheet. Returns the exit code: 0 verified, 3 not, 7 tampered with.
+
+    `task` is what was asked for, in place of what the run or the commits say.
 
     Raises UsageError for what is no change, ChecksError when nothing could judge one.
     """
@@ -83,6 +87,8 @@ def verify(
     for said in workspace.collect(repo, state):
         sys.stderr.write(clean(said) + "\n")
     change = _patch(repo, patch) if patch else _named(repo, state, what)
+    if task:
+        change = replace(change, task=task)
     if not change.patch.strip():
         raise UsageError(f"{change.subject} changes nothing", "there is nothing to verify")
     wish = verification.Wish(

@@ -182,6 +182,47 @@ def test_flaky_tests_count_neither_way(make_pool: Make) -> None:  # noqa: F811
     assert [name.rpartition(".")[2] for name in found["flaky"]] == ["test_unsteady"]
 
 
+def test_packages_of_one_repository(make_pool: Make) -> None:  # noqa: F811
+    files = {f"{part}/{name}": text for part in ("a", "b") for name, text in PYTEST.items()}
+    pool = with_python(make_pool(files))
+    change(pool, {"b/calc.py": FIXED})
+    for _ in range(2):  # the second time the base is known
+        code, found = sheet(pool, "HEAD")
+        # The test of `a` fails as before: half of what is wanted.
+        assert (code, found["label"], found["reward"]) == (3, "PARTIAL", pytest.approx(0.4))
+        assert [row["id"] for row in found["tests"]] == ["b/tests/test_calc.py::test_add"]
+        assert [command.split(" && ")[0] for command in found["commands"]] == ["cd b", "cd a"]
+
+
+def test_only_tests_changed_is_said_and_a_task_decides(make_pool: Make) -> None:  # noqa: F811
+    pool = with_python(make_pool(GREEN))
+    change(
+        pool,
+        {"test_calc.py": TEST_CALC + "\n    def test_no(self):\n        self.assertEqual(add(1, 1), 3)\n"},
+    )
+    code, found = sheet(pool, "HEAD")
+    assert (code, found["after"]) == (0, {"passed": 2})
+    assert "nothing else is changed, so what was judged is the base itself" in found["notes"]
+    code, found = sheet(pool, "HEAD", "--task", "Add a test")
+    assert (code, kinds(found)) == (3, {"test_no": "broken"})
+
+
+def test_names_that_are_no_text_and_files_that_moved(make_pool: Make) -> None:  # noqa: F811
+    pool = with_python(make_pool({"calc.py": CALC, "test_calc.py": TEST_CALC, "long.txt": "line\n" * 50}))
+    os.rename(pool.repo / "long.txt", pool.repo / "moved.txt")
+    (pool.repo / "calc.py").write_text(FIXED)
+    with open(os.fsencode(pool.repo) + b"/data-\xff.bin", "wb") as file:
+        file.write(b"\0\1\2")
+    with open(os.fsencode(pool.repo) + b"/test_\xff.py", "wb") as file:
+        file.write(b"x = 1\n")
+    git(pool.repo, "add", "-A")
+    git(pool.repo, "commit", "-q", "-m", "Fix")
+    for args in ((), ("--markdown", "-"), ("--junit", "-"), ("--json",)):
+        done = pool("verify", "HEAD", *args)
+        assert done.returncode == 0, done.stderr
+        assert "test_add" in done.stdout
+
+
 def test_every_form(pool: Pool) -> None:
     change(pool, {"calc.py": FIXED})
     done = pool("verify", "HEAD", "--junit", str(pool.home / "s.xml"), "--markdown", "-")
