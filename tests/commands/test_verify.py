@@ -75,6 +75,18 @@ def test_a_good_run_is_verified(pool: Pool) -> None:
     assert len(git(pool.repo, "worktree", "list").splitlines()) <= 2  # the run's own may still be there
 
 
+def test_a_run_on_uncommitted_work_with_checks_of_its_own(pool: Pool) -> None:
+    (pool.repo / "more.txt").write_text("not committed\n")
+    command = "python3 -m unittest test_calc"
+    assert pool.do("fix add", "--test", command).returncode == 0
+    code, found = sheet(pool)
+    assert (code, found["commands"], kinds(found)) == (0, [command], {"test_add": "fixed"})
+    assert pool("discard").returncode == 0
+    done = pool("verify")
+    assert done.returncode == 2
+    assert "left no patch" in done.stderr
+
+
 @pytest.mark.parametrize("files", [{"calc.py": CALC, "test_calc.py": TEST_CALC}, PYTEST])
 def test_a_commit_that_fixes(make_pool: Make, files: dict[str, str]) -> None:  # noqa: F811
     pool = with_python(make_pool(files))
