@@ -176,7 +176,7 @@ class Suite:
         argv += ["-o", "junit_family=xunit1", f"--junitxml={report}", *(chosen or ["tests"])]
         start, clock = cpu(), time.perf_counter()
         done = subprocess.run(
-            argv, cwd=self.root, env=environment, capture_output=True, text=True, check=False
+            argv, cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT
         )
         seconds, clock = cpu() - start, time.perf_counter() - clock
         if not report.exists():
