@@ -31,6 +31,8 @@ from pathlib import Path
 from poolcli.verdict.affected import order, start_of
 from poolcli.verdict.imports import ImportCache, build
 
+#: Seconds for one run of a suite: a broken parser may never end.
+LIMIT = 900
 #: More than these ids are given to pytest as their files: a command has an end.
 IDS = 300
 
@@ -82,7 +84,7 @@ PROJECTS = {
                 (
                     "lambda tk: imt(tk, t=T.Comment) or tk.is_whitespace, idx=tidx)",
                     "lambda tk: imt(tk, t=T.Comment) or tk.is_group, idx=tidx)",
-                    "lambda tk: tk.is_newline, idx=tidx)",
+                    "lambda tk: imt(tk, t=T.Comment) or tk.is_whitespace or tk.is_newline, idx=tidx)",
                 ),
             ),
             Edit(
@@ -174,7 +176,7 @@ class Suite:
         argv += ["-o", "junit_family=xunit1", f"--junitxml={report}", *(chosen or ["tests"])]
         start, clock = cpu(), time.perf_counter()
         done = subprocess.run(
-            argv, cwd=self.root, env=environment, capture_output=True, text=True, check=False
+            argv, cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT
         )
         seconds, clock = cpu() - start, time.perf_counter() - clock
         if not report.exists():
