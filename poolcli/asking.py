@@ -133,14 +133,17 @@ def _usage(run: Run, reply: Reply) -> dict[str, Any]:
     usage = reply.usage
     if usage.prompt is not None:
         return {"prompt": usage.prompt, "completion": usage.completion, "cached": usage.cached}
-    sent = sum(_characters(message) for message in run.projection.messages)
-    said = reply.extra.get("written") or _characters(reply.message)
-    # Four characters to a token is near enough for code and English in all common vocabularies.
-    return {"prompt": sent // 4, "completion": said // 4, "cached": None, "estimated": True}
+    sent = sum(map(_tokens, run.projection.messages))
+    # Of a reply that repeated itself only the length is known: four characters to a token.
+    said = reply.extra.get("written", 0) // 4 or _tokens(reply.message)
+    return {"prompt": sent, "completion": said, "cached": None, "estimated": True}
 
 
-def _characters(message: Message) -> int:
-    return sum(len(str(part.args)) if isinstance(part, Call) else len(part.text) for part in message.parts)
+def _tokens(message: Message) -> int:
+    """The tokens of a message by the vocabulary that ships; only for servers that report nothing."""
+    from poolcli.models.tokens import count
+
+    return sum(count(str(part.args) if isinstance(part, Call) else part.text) for part in message.parts)
 
 
 def _unique(run: Run, message: Message) -> Message:
