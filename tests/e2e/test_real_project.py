@@ -128,6 +128,7 @@ def test_a_past_bug_is_fixed_and_the_fix_is_proved(project: tuple[Pool, str]) ->
         ("tool", False),
         ("tool", True),
         ("round", True),
+        ("verdict", True),
     ]
     assert "test_split_multiple_case_in_begin" in runs[0]["text"] and "assert " in runs[0]["text"]
     edited = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from poolcli.verdict import reports
 from poolcli.verdict.finder import find
 from poolcli.verdict.recipes import Recipe
 from poolcli.verdict.results import Results
+from tests.verdict.installed import installed
 from tests.verdict.languages import EXAMPLES, Example
 from tests.verdict.projects import write
 
@@ -39,7 +39,7 @@ def params() -> list[object]:
 def which(name: str) -> str | None:
     """As in a shell in which the environment of these tests is active."""
     here = Path(sys.executable).parent
-    return shutil.which(name, path=f"{here}{os.pathsep}{os.environ['PATH']}")
+    return installed(name, f"{here}{os.pathsep}{os.environ['PATH']}")
 
 
 def shell(root: Path, command: str) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from msgspec import Struct
 
 from poolcli.verdict.reports import checked, from_log, read_report
 from poolcli.verdict.results import Results
+from tests.verdict.installed import installed
 
 
 class Done(Struct, frozen=True):
@@ -38,7 +38,7 @@ class Done(Struct, frozen=True):
 
 def run(root: Path, *argv: str, seconds: float = 300, env: Mapping[str, str] | None = None) -> Done:
     """Run it in the folder, both streams into one as a run of the checks has them."""
-    if shutil.which(argv[0]) is None:
+    if installed(argv[0]) is None:
         pytest.skip(f"{argv[0]} is not installed")
     environment = {
         **os.environ,
