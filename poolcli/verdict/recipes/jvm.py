@@ -14,8 +14,9 @@ from poolcli.verdict.recipes.shell import Way, quoted
 def _collected(command: str, report: str, found: str) -> str:
     """The command, then the files that `find` is told about copied into the folder; the exit code is kept."""
     copy = 'cp "$1" "$0/$(printf %s "$1" | tr / _)"'
+    # A file written within the same tick of the clock would not count as newer than the mark.
     return (
-        f"mkdir -p {report} && touch {report}/.began; {command}; code=$?; "
+        f"mkdir -p {report} && touch {report}/.began; sleep 0.1; {command}; code=$?; "
         f"find . {found} -exec sh -c '{copy}' {report} {{}} \\;; (exit $code)"
     )
 
