@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -50,12 +51,18 @@ def run(root: Path, *argv: str, seconds: float = 300, env: Mapping[str, str] | N
     }
     with (root / ".output").open("wb+") as file:
         process = subprocess.Popen(
-            argv, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            argv,
+            cwd=root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             code, late = process.wait(timeout=seconds), False
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # node's runner leaves the file that hangs to itself
             code, late = process.wait(), True
         file.seek(0)
         return Done(root, file.read().decode("utf-8", "replace"), code, late)
