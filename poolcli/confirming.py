@@ -10,10 +10,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from poolcli.git import Repository
+from poolcli.judge import record
 from poolcli.run import Run
 from poolcli.verdict.evidence import Report
 from poolcli.verdict.finder import Checks
-from poolcli.verdict.runner import run_checks, section
+from poolcli.verdict.runner import section
 from poolcli.workspace import Workspace
 
 #: Findings that the model is told of; more of them say nothing new.
@@ -101,23 +102,8 @@ class Confirmer(Struct):
         async def work(place: fresh.Place) -> tuple[Report, str]:
             if place.problem:
                 return Report("error", None, 0.0, None), place.problem
-            self.run.emit("checks.started", phase="verdict", command=self.checks.command)
-            log = self.outputs / f"checks-{len(self.run.events)}.txt"
-            report = await run_checks(
-                place.space.run, self.checks, timeout=self.timeout, log=log, root=str(place.root)
-            )
-            self.run.emit(
-                "checks.done",
-                phase="verdict",
-                command=self.checks.command,
-                ok=report.ok,
-                status=report.status,
-                exit_code=report.exit_code,
-                seconds=round(report.seconds, 3),
-                counts=report.counts,
-                tests=report.tests,
-                text=report.text,
-                log=log.name,
+            report = await record(
+                self.run, place.space, self.checks, "verdict", outputs=self.outputs, timeout=self.timeout
             )
             return report, ""
 

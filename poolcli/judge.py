@@ -13,7 +13,31 @@ from poolcli.verdict.evidence import Report
 from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import run_checks
 
-Phase = Literal["baseline", "tool", "round"]
+Phase = Literal["baseline", "tool", "round", "verdict"]
+
+
+async def record(
+    run: Run, place: Files, checks: Checks, phase: Phase, *, outputs: Path, timeout: float
+) -> Report:
+    """Run the checks in a place and record what came back; their whole output goes to a file in `outputs`."""
+    # Numbered by the events so far, not by this process: a resumed run must not overwrite earlier logs.
+    log = outputs / f"checks-{len(run.events)}.txt"
+    run.emit("checks.started", phase=phase, command=checks.command)
+    report = await run_checks(place.run, checks, timeout=timeout, log=log, root=str(place.root))
+    run.emit(
+        "checks.done",
+        phase=phase,
+        command=checks.command,
+        ok=report.ok,
+        status=report.status,
+        exit_code=report.exit_code,
+        seconds=round(report.seconds, 3),
+        counts=report.counts,
+        tests=report.tests,
+        text=report.text,
+        log=log.name,
+    )
+    return report
 
 
 class Judge(Struct):
@@ -31,24 +55,8 @@ class Judge(Struct):
         """Run the checks and emit what came back; None when there are none to run."""
         if self.checks is None:
             return None
-        # Numbered by the events so far, not by this process: a resumed run must not overwrite earlier logs.
-        log = self.outputs / f"checks-{len(self.run.events)}.txt"
-        self.run.emit("checks.started", phase=phase, command=self.checks.command)
-        report = await run_checks(
-            self.workspace.run, self.checks, timeout=self.timeout, log=log, root=str(self.workspace.root)
-        )
-        self.run.emit(
-            "checks.done",
-            phase=phase,
-            command=self.checks.command,
-            ok=report.status == "passed",
-            status=report.status,
-            exit_code=report.exit_code,
-            seconds=round(report.seconds, 3),
-            counts=report.counts,
-            tests=report.tests,
-            text=report.text,
-            log=log.name,
+        report = await record(
+            self.run, self.workspace, self.checks, phase, outputs=self.outputs, timeout=self.timeout
         )
         self.last = report
         if phase == "baseline":
