@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -31,8 +31,6 @@ OLDEST_GIT = (2, 33)
 LITTLE_SPACE = 1_000_000_000
 #: Seconds for everything that is asked of a server.
 PATIENCE = 30.0
-#: A file that the finder of the checks looks into is read up to this many bytes.
-LOOKED_AT = 200_000
 
 
 class Finding(Struct, frozen=True):
@@ -287,15 +285,13 @@ def checks(settings: Config, repo: Repository) -> Finding:
     """The command that would decide a run."""
     if settings.test:
         return Finding("ok", "checks", f"{settings.test} ({settings.origins['test']})")
-    from poolcli import git
+    from poolcli.commands.checks import files, reader
     from poolcli.verdict import finder
 
     try:
-        listed = git.git([*repo.pin(), "ls-files", "-z", "-co", "--exclude-standard"], cwd=repo.top)
+        found = finder.find(files(repo), reader(repo.top), shutil.which)
     except PoolError as error:
         return failed("checks", error)
-    files = [os.fsdecode(name) for name in listed.split(b"\0") if name]
-    found = finder.find(files, _reader(repo.top), shutil.which)
     if found is None:
         fix = 'name them: --test CMD, or test = "CMD" in .pool/config.toml; or pass --no-checks'
         return Finding("warn", "checks", "none found: a run could not be verified", fix)
@@ -304,17 +300,6 @@ def checks(settings: Config, repo: Repository) -> Finding:
             "warn", "checks", f"{found.command} ({found.why})", "install it, or name others: --test CMD"
         )
     return Finding("ok", "checks", f"{found.command} ({found.why})")
-
-
-def _reader(top: Path) -> Callable[[str], str | None]:
-    def read(name: str) -> str | None:
-        try:
-            with (top / name).open("rb") as file:
-                return file.read(LOOKED_AT).decode("utf-8", "replace")
-        except OSError:
-            return None
-
-    return read
 
 
 def state_folder() -> Finding:
