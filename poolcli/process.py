@@ -63,12 +63,14 @@ async def run(
     limit: int = 30_000,
     on_output: Callable[[str], None] | None = None,
     max_log: int = 100_000_000,
+    pass_fds: Sequence[int] = (),
 ) -> Finished:
     """Run `argv` without input until it ends, at most `timeout` seconds (inf: no limit).
 
     The first `max_log` bytes of output go to the file `log` as they come; about `limit` bytes are held. What
     the command left running in its process group ends with it; at the timeout, and when the task is
-    cancelled, so do its children that made themselves daemons. Raises OSError when it cannot be started.
+    cancelled, so do its children that made themselves daemons. It inherits the descriptors `pass_fds`, which
+    stay the caller's to close. Raises OSError when it cannot be started.
     """
     started = time.monotonic()
     call = secrets.token_hex(8)
@@ -83,6 +85,7 @@ async def run(
             stdout=writer,
             stderr=writer,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
     except BaseException:
         os.close(reader)

@@ -13,7 +13,7 @@ from poolcli.errors import PoolError, WorkspaceError
 from poolcli.git import Repository, attempt, git
 from poolcli.paths import private_dir
 from poolcli.process import Finished
-from poolcli.sandbox import Sandbox, command_environment, wrap
+from poolcli.sandbox import Confinement, Launch, Sandbox, command_environment, wrap
 from poolcli.snapshot import Snapshot
 from poolcli.worktrees import Record
 
@@ -124,10 +124,17 @@ class Workspace:
             self._environment = command_environment(os.environ, run_id=self.run_dir.name, extra=extra)
         return self._environment
 
-    def argv(self, command: str) -> list[str]:
+    def launch(self, command: str) -> Launch:
         """The process that runs a shell command, confined as configured."""
         shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"  # noqa: PTH110
-        return wrap(self.sandbox, [shell, "-c", command], root=self.root)
+        confinement = Confinement(root=self.root, seen=self.root, home=self.run_dir / "home")
+        return wrap(self.sandbox, [shell, "-c", command], confinement, self.environment)
+
+    def argv(self, command: str) -> list[str]:
+        """The argument list of `launch`, for callers that pass no descriptors."""
+        launch = self.launch(command)
+        launch.close()
+        return launch.argv
 
     async def run(
         self,
@@ -139,14 +146,19 @@ class Workspace:
     ) -> Finished:
         """Run a shell command in the worktree; `timeout` in seconds. Raises WorkspaceError if it is gone."""
         self._check()
-        return await process.run(
-            self.argv(command),
-            cwd=self.root,
-            env=self.environment,
-            timeout=timeout,
-            log=log,
-            on_output=on_output,
-        )
+        launch = self.launch(command)
+        try:
+            return await process.run(
+                launch.argv,
+                cwd=self.root,
+                env=launch.env,
+                timeout=timeout,
+                log=log,
+                on_output=on_output,
+                pass_fds=launch.fds,
+            )
+        finally:
+            launch.close()
 
     def patch(self) -> bytes:
         """The changes since the base as a git patch, new and binary files included; the same content gives

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from poolcli.errors import RefusedError
-from poolcli.sandbox import Sandbox, command_environment, default, wrap
+from poolcli.sandbox import Confinement, Launch, Sandbox, command_environment, default, wrap
+
+CONFINEMENT = Confinement(root=Path("/w"), seen=Path("/w"), home=Path("/h"))
 
 USER = {
     "HOME": "/home/ada",
@@ -72,10 +74,11 @@ def test_extra_wins_but_not_over_the_mark() -> None:
 
 
 def test_without_a_sandbox_the_command_is_what_it_was() -> None:
-    assert wrap(default(), ["/bin/sh", "-c", "x"], root=Path("/w")) == ["/bin/sh", "-c", "x"]
+    launch = wrap(default(), ["/bin/sh", "-c", "x"], CONFINEMENT, {"A": "1"})
+    assert launch == Launch(["/bin/sh", "-c", "x"], {"A": "1"}, ())
     assert default().name == "none" and default().note
 
 
 def test_an_unknown_sandbox_never_runs_unconfined() -> None:
     with pytest.raises(RefusedError):
-        wrap(Sandbox("bubblewrap", ""), ["true"], root=Path("/w"))
+        wrap(Sandbox("cardboard", ""), ["true"], CONFINEMENT, {})
