@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from poolcli import environments, process, snapshot, worktrees
+from poolcli import beneath, environments, process, snapshot, worktrees
 from poolcli.errors import PoolError, WorkspaceError
 from poolcli.git import Repository, attempt, git
 from poolcli.paths import private_dir
@@ -81,36 +80,27 @@ class Workspace:
             self._files = _listing(self.repo, self.base)[0]
         return self._files
 
-    def resolve(self, path: str) -> Path:
-        """The file behind a path as the model wrote it: real, inside the worktree, not git's.
+    def folder(self) -> beneath.Folder:
+        """The worktree, opened, to be closed: files in it are read and changed through this alone."""
+        return beneath.Folder(self.root)
 
-        Raises ValueError with a sentence for the model.
+    def resolve(self, path: str) -> Path:
+        """Where a path as the model wrote it leads: inside the worktree, without links, not git's.
+
+        For words and decisions; to open what is there use `folder`. Raises ValueError with a sentence for
+        the model.
         """
-        if not path or "\0" in path:
-            raise ValueError("the path is empty" if not path else "the path holds a NUL character")
         try:
-            real = Path(os.path.realpath(self.root / path))
-            inside = real.relative_to(self.root)
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                real.lstat()  # names that are too long, links in a circle
-        except ValueError:
-            raise ValueError(
-                f"{path} is outside the repository; give a path relative to the repository root"
-            ) from None
+            with self.folder() as folder:
+                return self.root / folder.real(path)
         except OSError as error:
             raise ValueError(f"{path} cannot be used as a path: {error.strerror}") from None
-        if any(part.lower() == ".git" for part in (*inside.parts, *Path(path).parts)):
-            raise ValueError(f"{path} belongs to git and cannot be read or changed as a file")
-        return real
 
     def read_text(self, path: str) -> str | None:
         """A file's text; None when it is missing, binary, very long, not a file or outside the worktree."""
         try:
-            file = self.resolve(path)
-            status = file.stat()
-            if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_TEXT:
-                return None
-            content = file.read_bytes()
+            with self.folder() as folder:
+                content = folder.read(path, LONGEST_TEXT)
         except (OSError, ValueError):
             return None
         return None if b"\0" in content else content.decode("utf-8", "replace")
