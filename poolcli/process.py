@@ -17,6 +17,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from poolcli import redact
+
 #: Names in a child's environment by which it is found again, whatever sessions or groups it made for itself.
 CALL, RUN = "POOL_CALL", "POOL_RUN"
 
@@ -113,6 +115,7 @@ async def run(
         raise
     finally:
         watch.close()
+        output.finish()
         output.close()
     code = None if timed_out else child.returncode
     if watch.left_behind and not timed_out:
@@ -324,7 +327,11 @@ async def _done(future: asyncio.Future[None], timeout: float) -> bool:
 
 
 class _Output:
-    """The output of a command: its first and last bytes held, all of it in the log."""
+    """The output of a command: its first and last bytes held, all of it in the log, without secrets.
+
+    Secrets are taken out of the first `max_log` bytes as they come, and of what is held beyond in the end: looking
+    at gigabytes would take minutes.
+    """
 
     def __init__(
         self, limit: int, log: Path | None, max_log: int, on_output: Callable[[str], None] | None
@@ -339,6 +346,10 @@ class _Output:
         self._max_log = max_log
         self._show = on_output
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace") if on_output else None
+        self._redactor = redact.current()
+        self._stream: redact.Stream | None = self._redactor.stream()
+        # Bytes that are no UTF-8 go through as they are.
+        self._bytes = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         if log is not None:
             self._open(log)
 
@@ -349,6 +360,25 @@ class _Output:
 
     def add(self, piece: bytes) -> None:
         """Take the next bytes."""
+        if self._stream is not None:
+            shown = self._stream.feed(self._bytes.decode(piece))
+            self._add(shown.encode("utf-8", "surrogateescape"))
+            if self.size > self._max_log:
+                self.finish()
+                self._show = None
+        else:
+            self._add(piece)
+
+    def finish(self) -> None:
+        """The end of the output: what was held back belongs to it."""
+        if self._stream is not None:
+            rest = self._stream.feed(self._bytes.decode(b"", final=True)) + self._stream.flush()
+            self._add(rest.encode("utf-8", "surrogateescape"))
+            self._stream = None
+
+    def _add(self, piece: bytes) -> None:
+        if not piece:
+            return
         if self._log is not None:
             self._write(piece)
         self._live(piece)
@@ -375,6 +405,8 @@ class _Output:
             head, tail = _at_line_ends(bytes(self._head), tail[-self._half :])
             marker = f"\n… {self.size - len(head) - len(tail)} bytes left out …\n".encode()
             text = (head + marker + tail).decode("utf-8", "replace")
+        if self.size > self._max_log:
+            text = self._redactor.text(text)
         if not self._notes:
             return text
         return "\n".join([text.rstrip("\n"), *self._notes]) + "\n"

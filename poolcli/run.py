@@ -15,6 +15,7 @@ from poolcli.errors import BudgetError
 from poolcli.events import Event
 from poolcli.models.base import Usage
 from poolcli.models.cache_watch import CacheWatch
+from poolcli.redact import Redactor, Stream, current
 
 #: Events after which a lost page of the log would repeat a side effect or lose a reply that cost minutes.
 DURABLE = frozenset({"model.replied", "tool.started", "checks.done", "run.ended"})
@@ -90,6 +91,10 @@ class Run(Struct):
     started: float = field(default_factory=time.monotonic)
     #: What was spent before this process took the run over: a resumed run gets a fresh budget.
     earlier: Spent = field(default_factory=Spent)
+    #: Takes secrets out of every event before it is made: log, views and prompt are made of events alone.
+    redactor: Redactor = field(default_factory=current)
+    #: What is held back of a reply that is shown while it comes, by the kind of text.
+    streams: dict[str, Stream] = field(default_factory=dict)
 
     def replay(self, events: Iterable[Event]) -> None:
         """Take over the events of an earlier process without writing or showing them again."""
@@ -116,6 +121,10 @@ class Run(Struct):
 
     def emit(self, type: str, **data: Any) -> Event:
         """Save an event, then show it. Raises StoreError when it cannot be saved."""
+        # A reply is the model's own words, made from text that was redacted: what is only guessed to be a secret
+        # from the name beside it stays, or the model could not write a test of a login.
+        data = self.redactor.data(data, named=type != "model.replied")
+        self._release()
         event = Event(self.id, len(self.events) + 1, round(time.time(), 3), type, data)
         self.log.append(event)
         if type in DURABLE:
@@ -126,8 +135,26 @@ class Run(Struct):
 
     def live(self, type: str, **data: Any) -> None:
         """Show something that is never stored: a piece of a reply, output of a running command."""
-        if self.views:
-            self._show(Event(self.id, 0, 0.0, type, data))
+        if not self.views:
+            return
+        if type == "delta":
+            kind = data["kind"]
+            if kind not in self.streams:
+                self._release()
+                self.streams[kind] = self.redactor.stream(named=False)
+            data["text"] = self.streams[kind].feed(data["text"])
+            if not data["text"]:
+                return
+        else:
+            data = self.redactor.data(data)
+        self._show(Event(self.id, 0, 0.0, type, data))
+
+    def _release(self) -> None:
+        """Show what was held back of a reply: it goes on with something else."""
+        while self.streams:
+            kind, stream = self.streams.popitem()
+            if text := stream.flush():
+                self._show(Event(self.id, 0, 0.0, "delta", {"kind": kind, "text": text}))
 
     def notice(self, text: str, *, level: str = "info", code: str = "") -> None:
         """Tell people something that the model does not see."""

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
+from poolcli import redact
+
 #: Room for the line that says where the whole is.
 NOTE = 120
 
@@ -43,7 +45,8 @@ def bounded(text: str, limit: int, outputs: Path, name: str) -> str:
         return text
     try:
         file = new_file(outputs, name)
-        file.write_text(text, "utf-8", errors="replace")
+        # Of an event the secrets are taken out where it is made; this file is beside it.
+        file.write_text(redact.current().text(text), "utf-8", errors="replace")
         where = whole(file.name, text.count("\n") + (not text.endswith("\n")))
     except OSError as error:
         where = f"(the whole output could not be saved: {error.strerror})"

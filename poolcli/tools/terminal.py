@@ -8,11 +8,11 @@ import os
 import re
 import secrets
 import signal
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from poolcli import process
+from poolcli import process, redact
+from poolcli.sandbox.base import Launch
 from poolcli.sanitize import clean
 from poolcli.tools.base import Ctx, Output, ToolError
 from poolcli.tools.bounds import ends, new_file
@@ -48,33 +48,40 @@ SIZE = (40, 160)
 class Launching(Protocol):
     """A workspace that can say how it would run a command: for programs that need a terminal."""
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment of commands."""
-
-    def argv(self, command: str) -> list[str]:
-        """The process that runs a shell command, confined as configured."""
+    def launch(self, command: str) -> Launch:
+        """What to start so that a shell command runs, confined as configured; closed after the start."""
 
 
 class Program:
     """A program on a pseudo-terminal, read all the time so that it never waits for us."""
 
-    def __init__(self, argv: list[str], env: Mapping[str, str], cwd: Path, log: Path) -> None:
+    def __init__(self, launch: Launch, cwd: Path, log: Path) -> None:
         import pexpect
+        from ptyprocess import PtyProcess  # type: ignore[import-untyped]
 
         self._mark = secrets.token_hex(8)
-        environment = {**env, process.CALL: self._mark}
-        self._child = pexpect.spawn(
-            argv[0],
-            argv[1:],
+
+        class Spawned(pexpect.spawn):  # type: ignore[type-arg] # generic for the type checker only
+            """Hands descriptors to the program, which pexpect has no way to say."""
+
+            def _spawnpty(self, args: list[str], **more: Any) -> PtyProcess:
+                for fd in launch.fds:
+                    os.set_inheritable(fd, True)
+                return PtyProcess.spawn(args, pass_fds=launch.fds, **more)
+
+        self._child = Spawned(
+            launch.argv[0],
+            launch.argv[1:],
             cwd=str(cwd),
-            env=environment,
+            env={**launch.env, process.CALL: self._mark},
             dimensions=SIZE,
             timeout=None,
         )
         self._fd, self._pid = self._child.child_fd, self._child.pid or 0
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._logged = 0
+        # The file gets no secrets. What the model sees is redacted with its event, so that a prompt is not held back.
+        self._stream = redact.current().stream()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._unseen = ""
         self._news = asyncio.Event()
@@ -152,6 +159,7 @@ class Program:
         if not self._child.terminated:
             process.kill_tree(self._pid, f"{process.CALL}={self._mark}", signal.SIGKILL)
         self._child.close(force=True)
+        self._save(self._stream.flush())
         os.close(self._log)
 
     def _readable(self) -> None:
@@ -165,12 +173,14 @@ class Program:
             self.ended = True
             self._stop_reading()
         else:
-            self._save(piece)
-            self._unseen = (self._unseen + self._decoder.decode(piece))[-HELD:]
+            text = self._decoder.decode(piece)
+            self._save(self._stream.feed(text))
+            self._unseen = (self._unseen + text)[-HELD:]
         self._news.set()
 
-    def _save(self, piece: bytes) -> None:
-        if (room := LOGGED - self._logged) <= 0:
+    def _save(self, text: str) -> None:
+        piece = text.encode("utf-8", "replace")
+        if not piece or (room := LOGGED - self._logged) <= 0:
             return
         try:
             self._logged += os.write(self._log, piece[:room])
@@ -216,7 +226,11 @@ def _start(ctx: Ctx, name: str, command: str) -> Program:
         raise ToolError("interactive programs cannot be run in this workspace; use shell")
     try:
         log = new_file(ctx.outputs, "terminal")
-        program = Program(space.argv(command), space.environment, ctx.workspace.root, log)
+        launch = space.launch(command)
+        try:
+            program = Program(launch, ctx.workspace.root, log)
+        finally:
+            launch.close()
     except OSError as error:
         raise ToolError(f"the program could not be started: {error.strerror}") from error
     ctx.sessions[name] = program
