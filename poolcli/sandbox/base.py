@@ -78,7 +78,7 @@ class Confinement(Struct, frozen=True):
 
 
 class Launch(Struct, frozen=True):
-    """What to start: `fds` are inheritable, belong to this one start, and are closed with `close`."""
+    """What to start. `fds` are for `pass_fds`, serve this one start, and are closed with `close` after it."""
 
     argv: list[str]
     env: dict[str, str]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 #: Parts of a name that mean a secret. Too much is dropped rather than too little.
 _SECRET = re.compile(
@@ -87,6 +88,70 @@ def command_environment(
     """
     kept = {name: value for name, value in base.items() if not _withheld(name, value)}
     return {**kept, **FIXED, **(extra or {}), "POOL_RUN": run_id}
+
+
+#: Of the user's environment, what confined commands keep: which time zone, which tools. Nothing that can hold
+#: a secret, an address of a service or options that make programs run others.
+KEPT = (
+    "TZ",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "CONDA_DEFAULT_ENV",
+    "JAVA_HOME",
+    "GOROOT",
+    "CUDA_HOME",
+    "NVM_DIR",
+    "PYENV_ROOT",
+    "PYENV_VERSION",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "PYTHONPATH",
+    "TOKENIZERS_PARALLELISM",
+)
+#: Who commits inside a run: never the user, whose name and key commands do not see.
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "pool",
+    "GIT_AUTHOR_EMAIL": "pool@localhost",
+    "GIT_COMMITTER_NAME": "pool",
+    "GIT_COMMITTER_EMAIL": "pool@localhost",
+}
+
+
+def confined_environment(
+    base: Mapping[str, str],
+    *,
+    run_id: str,
+    home: str,
+    tmp: str = "/tmp",
+    keep: Iterable[str] = (),
+    extra: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The whole environment of a command in a sandbox: a short list, whatever else is in `base`.
+
+    `home` and `tmp` are paths as commands see them. `keep` names variables that the user wants passed on,
+    also ones that look like a secret. `extra` comes last.
+    """
+    name = base.get("USER") or base.get("LOGNAME") or "pool"
+    # A relative folder in PATH lets any folder that a command enters decide what `ls` is.
+    path = [entry for entry in base.get("PATH", "").split(os.pathsep) if entry.startswith("/")]
+    chosen = {key: base[key] for key in (*KEPT, *keep) if key in base and not key.startswith("BASH_FUNC_")}
+    return {
+        **chosen,
+        **FIXED,
+        **_IDENTITY,
+        "PATH": os.pathsep.join(path) or os.defpath.removeprefix(":"),
+        "HOME": home,
+        "USER": name,
+        "LOGNAME": name,
+        "SHELL": "/bin/bash",
+        "TMPDIR": tmp,
+        "XDG_CACHE_HOME": f"{home}/.cache",
+        "XDG_CONFIG_HOME": f"{home}/.config",
+        "XDG_DATA_HOME": f"{home}/.local/share",
+        "XDG_STATE_HOME": f"{home}/.local/state",
+        **(extra or {}),
+        "POOL_RUN": run_id,
+    }
 
 
 def _withheld(name: str, value: str) -> bool:
