@@ -26,6 +26,7 @@ from msgspec.json import encode as json_encode
 from poolcli import worktrees
 from poolcli.errors import Exit, WorkspaceError
 from poolcli.git import IDENTITY, Answer, Repository, attempt, complaint, git, in_progress
+from poolcli.paths import write_private
 from poolcli.snapshot import behind_link
 from poolcli.store.runs import DISCARDED
 
@@ -90,7 +91,7 @@ def apply(
             return Landed((), note="the run changed nothing")
         file = _private(run_dir / STAGE) / "patch"
         try:
-            file.write_bytes(patch)
+            write_private(file, patch)
             paths = touched(repo, file)
             if branch is not None:
                 return _to_branch(repo, file, paths, base, branch, commit_message or f"pool {run_dir.name}")
@@ -328,10 +329,7 @@ def _run_plan(repo: Repository, run_dir: Path, plan: _Plan) -> None:
 
 def _write_durably(file: Path, content: bytes) -> None:
     partial = file.with_name(f"{file.name}.part")
-    with partial.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
+    write_private(partial, content, durable=True)
     partial.replace(file)
 
 

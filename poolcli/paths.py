@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 
-from poolcli.errors import ConfigError
+from poolcli.errors import ConfigError, StoreError
 
 
 def data_dir(name: str) -> Path:
@@ -63,6 +66,62 @@ def repository_state(common_git_dir: Path) -> Path:
 
 
 def private_dir(path: Path) -> Path:
-    """Make a folder (and its parents) that only this user can enter; returns it."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder (and its parents) that only this user can enter; returns it.
+
+    Within the state folder every part has to be this user's own and is closed to others, whatever the umask, and
+    however it came to be there. Raises StoreError for a part that somebody else owns or can lead elsewhere, OSError
+    for one that cannot be made.
+    """
+    missing = path
+    new = []
+    while not os.path.lexists(missing):
+        new.append(missing)
+        missing = missing.parent
+    for folder in reversed(new):
+        with contextlib.suppress(FileExistsError):  # another process of ours made it in between
+            folder.mkdir(mode=0o700)
+    top = state_dir()
+    if path.is_relative_to(top):
+        for folder in (top, *(parent for parent in reversed(path.parents) if top in parent.parents), path):
+            _own(folder)
+    elif not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     return path
+
+
+def _own(folder: Path) -> None:
+    """Close a folder to others. Raises StoreError when it, or a link in its place, belongs to somebody else."""
+    place, me = folder, os.geteuid()
+    link = os.lstat(folder)
+    if stat.S_ISLNK(link.st_mode) and link.st_uid == me:
+        # A link of one's own, to another disk perhaps: what counts is where it leads.
+        place = folder.resolve()
+    owner = link.st_uid
+    if owner == me:
+        handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            there = os.fstat(handle)
+            owner = there.st_uid
+            if owner == me and there.st_mode & 0o077:
+                os.fchmod(handle, 0o700)
+        finally:
+            os.close(handle)
+    if owner != me:
+        raise StoreError(
+            f"the state folder {folder} belongs to another user (uid {owner}), who could read or replace it",
+            "set POOL_STATE to a folder of yours, or remove that one",
+        )
+
+
+def write_private(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write a file that only this user can read, whatever the umask; a link in its place is no file.
+
+    With `durable` it survives a power cut. Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(path, flags, 0o600), "wb") as file:  # noqa: PTH123 (a descriptor)
+        os.fchmod(file.fileno(), 0o600)
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())

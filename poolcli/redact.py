@@ -216,7 +216,8 @@ def _merged(found: list[tuple[int, int, str]]) -> list[Span]:
 
 
 def _replaced(text: str, spans: Sequence[Span]) -> str:
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for span in spans:
         parts += (text[at : span.begin], MARK.format(span.kind))
         at = span.end

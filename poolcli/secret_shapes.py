@@ -56,10 +56,9 @@ class Shape:
         for literal in self.literals:
             at = searched.find(literal)
             while at >= 0:
-                match = self.pattern.match(text, at)
-                if match:
-                    self._judge(match, found)
-                at = searched.find(literal, match.end() if match else at + len(literal))
+                if here := self.pattern.match(text, at):
+                    self._judge(here, found)
+                at = searched.find(literal, here.end() if here else at + len(literal))
         return found
 
     def _judge(self, match: re.Match[str], found: list[tuple[int, int, str]]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from poolcli import redact
 from poolcli.errors import StoreError
 from poolcli.events import Event
 from poolcli.store.reading import LOCK, LOG, RESULT, load
@@ -27,6 +28,7 @@ def write_to(path: Path, result: Mapping[str, Any]) -> None:
 
     Raises StoreError naming the file.
     """
+    result = redact.current().data(result)
     content = json.dumps(result, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n"
     try:
         if path.exists() and not path.is_file():
@@ -42,7 +44,9 @@ def _replace(path: Path, content: bytes) -> None:
     path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        # For this user alone, like the run's other files, whatever the umask.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        with open(os.open(temporary, flags, 0o600), "wb") as file:  # noqa: PTH123 (a descriptor)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from poolcli.errors import StoreError
 from poolcli.events import LIVE, Event, to_line
+from poolcli.paths import private_dir
 from poolcli.store.reading import LOCK, LOG, RESULT, load
 
 #: Waiting for the lock, in seconds: a reader that asks whether a run is alive holds it for microseconds.
@@ -41,7 +42,7 @@ class Trace:
     def create(cls, run_dir: Path, run_id: str) -> Trace:
         """Start the log of a new run. Raises StoreError when there is one already, or it cannot be made."""
         with _naming(run_dir / LOG):
-            run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_dir(run_dir)
         lock = _acquire(run_dir, run_id)
         try:
             with _naming(run_dir / LOG):

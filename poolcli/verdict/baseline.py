@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from poolcli.paths import private_dir
+from poolcli.paths import private_dir, write_private
 from poolcli.verdict.results import Results
 
 #: Entries that are kept: a person works on a few branches, a campaign on some dozens of bases.
@@ -79,7 +79,7 @@ class Baselines:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             private_dir(self.folder)
-            temporary.write_bytes(content)
+            write_private(temporary, content)
             temporary.replace(path)
         except OSError:
             with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from poolcli.paths import private_dir
+from poolcli.paths import private_dir, write_private
 from poolcli.verdict.comparison import PASSING, SKIPPED, Comparison
 from poolcli.verdict.results import Results
 
@@ -149,7 +149,7 @@ class Memory:
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             private_dir(self.path.parent)
-            temporary.write_bytes(msgspec.json.encode({test: caught[test] for test in newest}))
+            write_private(temporary, msgspec.json.encode({test: caught[test] for test in newest}))
             temporary.replace(self.path)
         except OSError:
             with contextlib.suppress(OSError):

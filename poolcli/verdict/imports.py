@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from poolcli.paths import private_dir
+from poolcli.paths import private_dir, write_private
 from poolcli.verdict.affected import Graph
 
 #: Files that are read at all, and bytes of one: what is larger was not written by hand.
@@ -75,7 +75,7 @@ class ImportCache:
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             private_dir(self._path.parent)
-            temporary.write_bytes(msgspec.json.encode(kept))
+            write_private(temporary, msgspec.json.encode(kept))
             temporary.replace(self._path)
             self._stored = len(together)
         except OSError:
