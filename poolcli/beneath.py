@@ -113,6 +113,15 @@ class Folder:
         with self._holder(path, self._names(path)) as (fd, name, _):
             return os.stat(name, dir_fd=fd, follow_symlinks=False)
 
+    def there(self, path: str) -> bool:
+        """Whether there is anything, a link for itself included."""
+        try:
+            with self._holder(path, self._names(path), follow=False) as (fd, name, _):
+                os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except (OSError, ValueError):
+            return False
+        return True
+
     def open(self, path: str) -> int:
         """A descriptor for reading a regular file, to be closed. Raises NotRegular for anything else."""
         fd = self._open(path, READING)
@@ -156,9 +165,10 @@ class Folder:
         `scratch`, so that a kill leaves nothing here, or beside the file where that is another filesystem.
         Raises NotRegular when something else than a file is there; after any error the old file is whole.
         """
+        names = self._names(path)
         if path.endswith("/"):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with self._holder(path, self._names(path), make=True) as (fd, name, real):
+        with self._holder(path, names, make=True) as (fd, name, real):
             _refuse_own(path, real)
             try:
                 before = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -265,7 +275,8 @@ class Folder:
     def _walk(
         self, path: str, names: Sequence[str], *, follow: bool, make: bool
     ) -> tuple[int, str, list[str]]:
-        rest, done, via = list(reversed(names)), [], path
+        rest, via = list(reversed(names)), path
+        done: list[str] = []
         links = steps = 0
         fd = os.dup(self._fd)
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import os
-import secrets
+import shlex
 import stat
 from pathlib import Path
 
 from msgspec import Struct
 
+from poolcli import beneath
 from poolcli.tools.base import Ctx, ToolError
 
 #: How `read` and `search` name the files of `ctx.outputs`.
@@ -21,8 +22,8 @@ SNIFFED = 8000
 #: Largest file that is edited or replaced: everything of it is held in memory a few times.
 LARGEST = 20_000_000
 
-#: O_NONBLOCK: opening a FIFO must not wait for its writer. It changes nothing for regular files.
-OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+#: Largest file that is looked through: reading takes about a tenth of a second, a file with holes is endless.
+READABLE = 200_000_000
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -32,10 +33,21 @@ _BOMS = (
 
 
 class Place(Struct, frozen=True):
-    """A file: where it is, and its name as the model should write it."""
+    """A file: its path below the folder `top`, which is the worktree or the run's outputs, and its name as the
+    model should write it. Nothing is known yet of what is there."""
 
-    file: Path
+    top: Path
+    path: str
     name: str
+    #: Where commands see the worktree: absolute paths below it mean files of the worktree.
+    seen: str = ""
+
+    def folder(self) -> beneath.Folder:
+        """The folder, opened, to be closed. Raises ToolError when it is gone."""
+        try:
+            return beneath.Folder(self.top, seen=self.seen)
+        except OSError as error:
+            raise ToolError(f"{self.name} cannot be used: its folder is gone ({error.strerror})") from error
 
 
 class Decoded(Struct, frozen=True):
@@ -54,11 +66,12 @@ def locate(ctx: Ctx, path: str) -> Place:
     """The file behind a path of the worktree. Raises ToolError for one outside of it."""
     if path.startswith("@output"):
         raise ToolError(f"{path} can only be read; to change a file give its path in the repository")
-    try:
-        file = ctx.workspace.resolve(path)
-    except ValueError as error:
-        raise ToolError(str(error)) from error
-    return Place(file, _name(ctx, path, file))
+    root = ctx.workspace.root
+    seen = str(getattr(ctx.workspace, "seen", ""))
+    for top in (str(root), seen):
+        if top and (path == top or path.startswith(f"{top}/")):
+            return Place(root, path, os.path.normpath(path[len(top) :].lstrip("/") or "."), seen)
+    return Place(root, path, os.path.normpath(path) if path else path, seen)
 
 
 def locate_readable(ctx: Ctx, path: str) -> Place:
@@ -68,43 +81,58 @@ def locate_readable(ctx: Ctx, path: str) -> Place:
     name = path.removeprefix(OUTPUT_PREFIX)
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise ToolError(f"{path} is not a name of an output; they look like {OUTPUT_PREFIX}shell-1.txt")
-    return Place(ctx.outputs / name, path)
+    return Place(ctx.outputs, name, path)
 
 
-def _name(ctx: Ctx, path: str, file: Path) -> str:
-    if os.path.isabs(path):  # noqa: PTH117
-        root = os.path.realpath(ctx.workspace.root)
-        return os.path.relpath(file, root) if str(file).startswith(root) else path
-    return os.path.normpath(path)
+def look(place: Place) -> tuple[str, bool]:
+    """The path below the folder without links, and whether a folder is there. Raises ToolError for anything
+    that is neither a folder nor a regular file: no program should open it."""
+    try:
+        with place.folder() as folder:
+            mode = folder.status(place.path).st_mode
+            real = folder.real(place.path)
+    except (OSError, ValueError) as error:
+        raise unusable(place, error) from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise unusable(place, beneath.NotRegular(mode))
+    return real, stat.S_ISDIR(mode)
 
 
 def open_regular(place: Place) -> int:
     """A descriptor for reading the file, to be closed. Raises ToolError saying what is there instead."""
-    # The run's outputs are flat files that only pool writes; a link there was put by something else.
-    flags = OPEN | (os.O_NOFOLLOW if place.name.startswith(OUTPUT_PREFIX) else 0)
     try:
-        fd = os.open(place.file, flags)
-    except OSError as error:
-        raise ToolError(_why_not(place, error)) from error
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISREG(mode):
-        return fd
-    os.close(fd)
-    if stat.S_ISDIR(mode):
-        raise ToolError(f"{place.name} is a folder; list shows what is in it")
-    raise ToolError(f"{place.name} is not a regular file ({_sort(mode)})")
+        with place.folder() as folder:
+            fd = folder.open(place.path)
+    except (OSError, ValueError) as error:
+        raise unusable(place, error) from error
+    if (size := os.fstat(fd).st_size) > READABLE:
+        os.close(fd)
+        raise ToolError(
+            f"{place.name} is very large ({size:,} bytes); read a part of it with shell: "
+            f"head -c 10000 {shlex.quote(place.name)}, or tail, or sed -n '1,100p;100q'"
+        )
+    return fd
 
 
 def load(place: Place) -> bytes:
     """The bytes of a file that is to be changed. Raises ToolError if it is missing, special or too large."""
-    fd = open_regular(place)
-    with open(fd, "rb") as file:  # noqa: PTH123 (a descriptor)
-        size = os.fstat(fd).st_size
-        if size > LARGEST:
-            raise ToolError(f"{place.name} is too large to edit ({size:,} bytes); use shell")
-        data = file.read(LARGEST + 1)
+    data = load_if_there(place)
+    if data is None:
+        raise unusable(place, FileNotFoundError())
+    return data
+
+
+def load_if_there(place: Place) -> bytes | None:
+    """As `load`; None when there is no file yet."""
+    try:
+        with place.folder() as folder:
+            data = folder.read(place.path, LARGEST)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise unusable(place, error) from error
     if is_binary(data):
-        raise ToolError(f"{place.name} is a binary file ({size:,} bytes); only text can be edited")
+        raise ToolError(f"{place.name} is a binary file ({len(data):,} bytes); only text can be edited")
     return data
 
 
@@ -142,72 +170,55 @@ def printable(text: str) -> str:
 
 
 def store(place: Place, data: bytes, scratch: Path) -> None:
-    """Put `data` in the place of the file, at one moment, keeping its mode and owner.
+    """Put `data` in the place of the file, at one moment, keeping its mode and owner; folders are made.
 
-    A link was resolved when the file was located, so it stays a link. A second hard link to the old file
-    keeps the old bytes on purpose: it may lie outside of the worktree. Raises ToolError; the old file is
-    whole then.
+    The bytes are first written to `scratch`. Raises ToolError; the old file is whole then.
     """
     try:
-        before = os.stat(place.file)  # noqa: PTH116
-    except FileNotFoundError:
-        before = None
-    # The new bytes are first written beside the run, so that a kill leaves nothing in the worktree.
-    for folder in (scratch, place.file.parent):
-        part = folder / f".pool-{secrets.token_hex(6)}.part"
-        try:
-            _write_new(part, data, before)
-            part.replace(place.file)
-            return
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            # EXDEV: another filesystem (an overlay) is mounted here. An error in its own folder is final.
-            if folder is not scratch:
-                raise ToolError(f"{place.name} cannot be written: {error.strerror}") from error
+        with place.folder() as folder:
+            folder.replace(place.path, data, scratch=scratch)
+    except (beneath.NotRegular, IsADirectoryError, ValueError) as error:
+        raise unusable(place, error) from error
+    except NotADirectoryError as error:
+        raise ToolError(f"{place.name} cannot be written: a part of the path is a file") from error
+    except OSError as error:
+        raise ToolError(f"{place.name} cannot be written: {error.strerror}") from error
 
 
-def _write_new(part: Path, data: bytes, before: os.stat_result | None) -> None:
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    with open(fd, "wb") as file:  # noqa: PTH123 (a descriptor)
-        file.write(data)
-        if before is not None:
-            if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                _try_chown(fd, before)
-            os.fchmod(fd, stat.S_IMODE(before.st_mode))
-
-
-def _try_chown(fd: int, before: os.stat_result) -> None:
-    import contextlib
-
-    with contextlib.suppress(PermissionError):
-        os.fchown(fd, before.st_uid, before.st_gid)
-
-
-def _why_not(place: Place, error: OSError) -> str:
+def unusable(place: Place, error: OSError | ValueError) -> ToolError:
+    """What to tell the model about a file that could not be opened."""
     match error:
+        case beneath.NotRegular():
+            if stat.S_ISDIR(error.mode):
+                return ToolError(f"{place.name} is a folder; list shows what is in it")
+            return ToolError(f"{place.name} is not a regular file ({_sort(error.mode)})")
+        case beneath.TooLarge():
+            return ToolError(f"{place.name} is too large to edit ({error.size:,} bytes); use shell")
         case FileNotFoundError():
-            return f"there is no file {place.name}{_near(place)}"
+            return ToolError(f"there is no file {place.name}{_near(place)}")
         case NotADirectoryError():
-            return f"there is no file {place.name}: a part of the path is a file"
+            return ToolError(f"there is no file {place.name}: a part of the path is a file")
+        case IsADirectoryError():
+            return ToolError(f"{place.name} is a folder; give the path of a file in it")
         case PermissionError():
-            return f"{place.name} may not be read (permission denied)"
-    # ENXIO: a socket; ELOOP: a link where none may be, or one that leads to itself.
-    return f"{place.name} cannot be opened: {error.strerror}"
+            return ToolError(f"{place.name} may not be read (permission denied)")
+        case OSError():
+            # ENXIO: a socket; ELOOP: a link that leads to itself.
+            return ToolError(f"{place.name} cannot be opened: {error.strerror}")
+    return ToolError(str(error))
 
 
 def _near(place: Place) -> str:
     """Names that may have been meant: in the same folder, else in the nearest folder above that exists."""
     import difflib
 
-    folder, name = place.file.parent, place.file.name
-    if place.name.startswith(OUTPUT_PREFIX):
-        prefix = OUTPUT_PREFIX
-    else:
-        prefix = "" if os.path.dirname(place.name) == "" else os.path.dirname(place.name) + "/"  # noqa: PTH120
-    if not folder.is_dir():
-        return f"; there is no folder {os.path.dirname(place.name)} either; search or list finds files"  # noqa: PTH120
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if not e.name.startswith(".pool-") and e.name != ".git")
+    above, _, name = place.path.rpartition("/")
+    prefix = place.name.removesuffix(name)
+    try:
+        with place.folder() as folder:
+            names = sorted(folder.names(above or "."))
+    except (OSError, ValueError):
+        return f"; there is no folder {prefix.rstrip('/')} either; search or list finds files"
     close = difflib.get_close_matches(name, names[:5000], n=3, cutoff=0.5)
     if not close:
         return "; list shows what there is"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from poolcli import git, process
+from poolcli import git, process, programs
 from poolcli.tools import files
 from poolcli.tools.base import Ctx, Output, ToolError
 
@@ -26,20 +25,22 @@ HELD = 100_000_000
 async def run(ctx: Ctx, path: str = ".", depth: int = DEPTH) -> Output:
     """Files below a folder, one a line; below `depth` levels only folders with their number of files."""
     place = files.locate(ctx, path or ".")
-    if not place.file.is_dir():
-        os.close(files.open_regular(place))
+    real, is_folder = files.look(place)
+    if not is_folder:
         return Output(place.name)
-    folder = "" if place.name == "." else place.name
+    folder = "" if real == "." else real
     names = await _files(ctx.workspace.root, folder)
     if not names:
         return Output(f"no files in {place.name} (ignored files are not listed)")
-    return Output(_shown(names, folder, max(depth, 1)))
+    with place.folder() as top:
+        return Output(_shown(names, folder, max(depth, 1), top.there))
 
 
 async def _files(root: Path, folder: str) -> list[str]:
     """Files below a folder, in the order of their names."""
     asked = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
-    argv = ["git", *git.PINS, *asked, "--", f":(literal){folder}" if folder else "."]
+    program = programs.find("git", not_in=root) or "git"
+    argv = [program, *git.PINS, *asked, "--", f":(literal){folder}" if folder else "."]
     try:
         done = await process.run(argv, cwd=root, env=git.environment(), timeout=TIMEOUT, limit=HELD)
     except OSError as error:
@@ -50,21 +51,26 @@ async def _files(root: Path, folder: str) -> list[str]:
     return sorted({name.rstrip("/") for name in done.output.split("\0") if name})
 
 
-def _shown(names: Sequence[str], folder: str, depth: int) -> str:
+def _shown(names: Sequence[str], folder: str, depth: int, there: Callable[[str], bool]) -> str:
     entries = condensed(names, folder, depth)
     while len(entries) > ENTRIES and depth > 1:
         depth -= 1
         entries = condensed(names, folder, depth)
     shown: list[str] = []
     room = CHARACTERS
+    gone = 0
     for entry in entries[:ENTRIES]:
+        # git knows files that were removed, and follows a folder that becomes a link while it looks.
+        if not there(entry.rpartition("/ (")[0] or entry):
+            gone += 1
+            continue
         room -= len(entry) + 1
         if room < 0 and shown:
             break
         shown.append(entry)
-    if left := len(entries) - len(shown):
+    if left := len(entries) - len(shown) - gone:
         shown.append(f"… {left} more; list one of the folders, or search")
-    return "\n".join(shown)
+    return "\n".join(shown) or "(no files that are there)"
 
 
 def condensed(names: Sequence[str], folder: str, depth: int) -> list[str]:

@@ -1,15 +1,19 @@
-"""Search the files of the worktree: with ripgrep where there is one, else with git grep."""
+"""Search the files of the worktree: with ripgrep where there is one, else with git grep.
+
+The program only says where. It opens files by their paths, which a command that still runs can turn into links
+to anywhere; so what a line says is read again beneath the worktree, and a match that is not there is left out.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from poolcli import git, process
+from poolcli import beneath, git, process, programs
 from poolcli.tools import bounds, files
 from poolcli.tools.base import Ctx, Output, ToolError
 
@@ -25,9 +29,21 @@ MATCHES, CHARACTERS = 100, 11_500
 #: Characters of one matching line.
 LINE = 240
 
+#: Bytes of files that are read again for one result, together and of one file; lines beyond are named only.
+READ_AGAIN, ONE_AGAIN = 100_000_000, 20_000_000
+
+#: git grep holds files in memory whole: kilobytes that it may have, and bytes of the files that are left out
+#: when that was too little. Threads take 128 MB of addresses each before they begin.
+MEMORY, LARGE = 2_000_000, 100_000_000
+
+#: Bytes of names, when large files are looked for: enough for about a million.
+NAMES = 100_000_000
+
+#: No configuration of anybody's is read (its --pre runs a program), and links are not followed.
 _RIPGREP = [
-    "rg",
     "--no-config",
+    "--no-follow",
+    "--no-pre",
     "--no-messages",
     "--line-number",
     "--no-heading",
@@ -48,9 +64,9 @@ _MATCH = re.compile(r"(?P<file>[^\0]+)\0(?P<line>\d+)[\0:](?P<text>.*)")
 
 
 class _Scope(Struct, frozen=True):
-    """Where to search: a path below `root` ('' for all of it), names that match `glob` ('' for all)."""
+    """Where to search: a path below `place.top` ('' for all of it), names that match `glob` ('' for all)."""
 
-    root: Path
+    place: files.Place
     path: str
     glob: str
     #: Put before the names in the result.
@@ -75,48 +91,73 @@ async def run(ctx: Ctx, pattern: str, path: str = ".", glob: str = "") -> Output
         )
     if not matches:
         return Output(_nothing(pattern, path, glob))
-    return Output(_listed(matches, scope.prefix, more=done.truncated))
+    return Output(_listed(matches, scope, more=done.truncated))
 
 
 def _scope(ctx: Ctx, path: str, glob: str) -> _Scope:
     place = files.locate_readable(ctx, path or ".")
-    if not place.file.exists():
-        # The error names what was probably meant.
-        files.open_regular(place)
-    if path.startswith(files.OUTPUT_PREFIX):
-        return _Scope(ctx.outputs, place.file.name, "", prefix=files.OUTPUT_PREFIX)
-    return _Scope(ctx.workspace.root, "" if place.name == "." else place.name, glob.removeprefix("**/"))
+    # Not a FIFO or a device, which a program that is told to would read for ever; not through links.
+    real, _ = files.look(place)
+    if place.name.startswith(files.OUTPUT_PREFIX):
+        return _Scope(place, real, "", prefix=files.OUTPUT_PREFIX)
+    return _Scope(place, "" if real == "." else real, glob.removeprefix("**/"))
 
 
 async def _search(pattern: str, scope: _Scope) -> process.Finished:
+    root = scope.place.top
     # ripgrep's --glob overrides .gitignore and its types know only names: git takes globs with folders.
-    if "/" not in scope.glob and shutil.which("rg"):
-        return await _process(_ripgrep(pattern, scope), scope.root)
-    done = await _process(_git_grep("-P", pattern, scope), scope.root)
+    if "/" not in scope.glob and (ripgrep := programs.find("rg", not_in=root)):
+        return await _process(_ripgrep(ripgrep, pattern, scope), root)
+    dialect, left_out = "-P", list[str]()
+    done = await _process(_git_grep(dialect, pattern, scope, left_out), root)
     if done.exit_code not in (0, 1) and "Perl-compatible" in done.output:
-        done = await _process(_git_grep("-E", pattern, scope), scope.root)
+        dialect = "-E"
+        done = await _process(_git_grep(dialect, pattern, scope, left_out), root)
+    if done.exit_code not in (0, 1) and "emory" in done.output and not scope.prefix:
+        left_out = await _large(scope)
+        done = await _process(_git_grep(dialect, pattern, scope, left_out), root)
     return done
 
 
-async def _process(argv: Sequence[str], cwd: Path) -> process.Finished:
+async def _large(scope: _Scope) -> list[str]:
+    """Files that are too large for git grep."""
+    asked = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *_pathspecs(scope)]
+    done = await _process([_git(scope), *git.PINS, *asked], scope.place.top, limit=NAMES)
+    found = []
+    with scope.place.folder() as folder:
+        for name in sorted(set(done.output.split("\0")) - {""}):
+            with contextlib.suppress(OSError, ValueError):
+                if folder.status(name).st_size > LARGE:
+                    found.append(name)
+    return found
+
+
+async def _process(argv: Sequence[str], cwd: Path, limit: int = HELD) -> process.Finished:
     try:
-        return await process.run(argv, cwd=cwd, env=git.environment(), timeout=TIMEOUT, limit=HELD)
+        return await process.run(argv, cwd=cwd, env=git.environment(), timeout=TIMEOUT, limit=limit)
     except OSError as error:
         raise ToolError(f"search could not be started: {error.strerror}") from error
 
 
-def _ripgrep(pattern: str, scope: _Scope) -> list[str]:
+def _ripgrep(program: str, pattern: str, scope: _Scope) -> list[str]:
     names = [f"--type-add=asked:{scope.glob}", "--type=asked"] if scope.glob else []
     # A file that was named is searched also where it is ignored; so are the run's outputs.
-    return [*_RIPGREP, *names, "-e", pattern, "--", scope.path or "."]
+    return [program, *_RIPGREP, *names, "-e", pattern, "--", scope.path or "."]
 
 
-def _git_grep(dialect: str, pattern: str, scope: _Scope) -> list[str]:
+def _git_grep(dialect: str, pattern: str, scope: _Scope, left_out: Sequence[str]) -> list[str]:
     options = [*_GIT_GREP, dialect, "-e", pattern, "--"]
     if scope.prefix:
         options.insert(1, "--no-index")
         options.remove("--untracked")
-    return ["git", *git.PINS, "--no-pager", *options, *_pathspecs(scope)]
+    names = [*_pathspecs(scope), *(f":(exclude,literal){name}" for name in left_out)]
+    # Limits of a process are set from within it: there is nothing else that runs before git does.
+    limited = ["/bin/sh", "-c", f'ulimit -v {MEMORY} 2>/dev/null; exec "$@"', "sh"]
+    return [*limited, _git(scope), *git.PINS, "--no-pager", *options, *names]
+
+
+def _git(scope: _Scope) -> str:
+    return programs.find("git", not_in=scope.place.top) or "git"
 
 
 def _pathspecs(scope: _Scope) -> Iterator[str]:
@@ -149,21 +190,67 @@ def _matches(done: process.Finished) -> Iterator[tuple[str, str, str]]:
             yield match["file"].removeprefix("./"), match["line"], match["text"]
 
 
-def _listed(matches: Sequence[tuple[str, str, str]], prefix: str, *, more: bool) -> str:
+def _listed(matches: Sequence[tuple[str, str, str]], scope: _Scope, *, more: bool) -> str:
     shown: list[str] = []
     room = bounds.room(CHARACTERS)
-    for file, line, text in matches[:MATCHES]:
-        piece = f"{prefix}{file}:{line}: {text if len(text) <= LINE else text[:LINE] + '…'}"
-        room -= len(piece) + 1
-        if room < 0 and shown:
-            break
-        shown.append(piece)
-    left = len(matches) - len(shown)
+    seen = gone = 0
+    with scope.place.folder() as folder:
+        again = _Again(folder)
+        for file, line, said in matches:
+            if len(shown) >= MATCHES:
+                break
+            text = again.line(file, int(line), said)
+            if text is None:
+                seen, gone = seen + 1, gone + 1
+                continue
+            piece = f"{scope.prefix}{file}:{line}: {text if len(text) <= LINE else text[:LINE] + '…'}"
+            room -= len(piece) + 1
+            if room < 0 and shown:
+                break
+            seen += 1
+            shown.append(piece)
+    left = len(matches) - seen
+    if gone:
+        shown.append(f"({gone} matches left out: their files changed during the search)")
     if more:
         shown.append(f"… more than {left} further matches; narrow the pattern, path or glob")
     elif left:
         shown.append(f"… {left} more matches; narrow the pattern, path or glob")
     return "\n".join(shown)
+
+
+class _Again:
+    """Lines of matches, read beneath the folder; one file is held at a time, as matches come file by file."""
+
+    def __init__(self, folder: beneath.Folder) -> None:
+        self._folder = folder
+        self._name, self._lines = "", list[str]()
+        self._left = READ_AGAIN
+
+    def line(self, file: str, number: int, said: str) -> str | None:
+        """The line, '…' for one of a file that is too large to read again; None where it is not so."""
+        if file != self._name:
+            self._name, self._lines = file, []
+            try:
+                data = self._folder.read(file, min(ONE_AGAIN, self._left))
+            except beneath.TooLarge:
+                self._lines = [_TOO_LARGE]
+            except (OSError, ValueError):
+                return None
+            else:
+                self._left -= len(data)
+                self._lines = files.printable(files.decode(data).text).split("\n")
+        if self._lines == [_TOO_LARGE]:
+            return "(the file is large; read shows the line)"
+        if not 0 < number <= len(self._lines):
+            return None
+        text = self._lines[number - 1].removesuffix("\r")
+        # The program cuts long lines, and says so at their end.
+        return text if text[:LINE] == said.rstrip("\r")[:LINE] else None
+
+
+#: In the place of lines that are not held.
+_TOO_LARGE = "\0"
 
 
 def _nothing(pattern: str, path: str, glob: str) -> str:

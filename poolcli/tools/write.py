@@ -19,10 +19,6 @@ async def run(ctx: Ctx, path: str, content: str) -> Output:
     if before is not None and text == before.text:
         raise ToolError(f"{place.name} already has exactly this content")
     data = files.encode(text, files.Decoded("", like.codec, like.bom))
-    try:
-        place.file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ToolError(f"{place.name} cannot be written: its folder: {error.strerror}") from error
     files.store(place, data, ctx.outputs)
     diff = unified(place.name, files.printable(before.text) if before else None, text)
     return Output(wrote_text(place.name, content), ({"type": "diff", "path": place.name, "diff": diff},))
@@ -35,12 +31,6 @@ def wrote_text(path: str, content: str) -> str:
 
 
 def _before(place: files.Place) -> files.Decoded | None:
-    """What the file holds now; None when it does not exist. A binary file may be replaced by text."""
-    try:
-        if not place.file.exists():
-            return None
-    except OSError as error:
-        raise ToolError(f"{place.name} cannot be written: {error.strerror}") from error
-    if place.file.is_dir():
-        raise ToolError(f"{place.name} is a folder; give the path of a file in it")
-    return files.decode(files.load(place))
+    """What the file holds now; None when it does not exist."""
+    data = files.load_if_there(place)
+    return None if data is None else files.decode(data)

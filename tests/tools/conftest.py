@@ -3,11 +3,11 @@
 import asyncio
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from poolcli import process
+from poolcli import beneath, process
+from poolcli.sandbox import Launch
 from poolcli.tools import contract as contracts
 from poolcli.tools import registry
 from poolcli.tools.base import Ctx, Output
@@ -26,19 +26,22 @@ class Folder:
         }
 
     def resolve(self, path):
-        if not path or "\0" in path:
-            raise ValueError("the path is empty or holds a NUL character")
-        file = Path(os.path.realpath(self.root / path))
-        if not file.is_relative_to(self.root) or ".git" in file.parts:
-            raise ValueError(f"{path} is outside the repository")
-        return file
+        with beneath.Folder(self.root) as folder:
+            return self.root / folder.real(path)
 
-    def argv(self, command):
-        return ["bash", "-c", command]
+    @property
+    def seen(self):
+        return self.root
+
+    def pinned(self):
+        return (f"--git-dir={self.root}/.git", f"--work-tree={self.root}"), {}
+
+    def launch(self, command):
+        return Launch(["bash", "-c", command], self.environment)
 
     async def run(self, command, *, timeout, log=None, on_output=None):
         return await process.run(
-            self.argv(command),
+            self.launch(command).argv,
             cwd=self.root,
             env=self.environment,
             timeout=timeout,

@@ -152,7 +152,7 @@ def test_utf16_stays_utf16(call, root):
         ("sub", "sub is a folder; list shows what is in it"),
         ("calc.py/x", "there is no file calc.py/x: a part of the path is a file"),
         ("data.bin", "data.bin is a binary file (4 bytes); only text can be edited"),
-        ("../x", "../x is outside the repository"),
+        ("../x", "../x is outside the repository; give a path relative to the repository root"),
         ("pipe", "pipe is not a regular file (a named pipe)"),
         ("@output/x", "@output/x can only be read; to change a file give its path in the repository"),
     ],

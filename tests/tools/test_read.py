@@ -106,8 +106,8 @@ def test_outputs_are_no_way_out(call, ctx, root, name):
         ("pipe", "pipe is not a regular file (a named pipe)"),
         ("logo.png", "logo.png is a binary file (5 bytes); read shows text only"),
         ("folder/x.py", "there is no file folder/x.py; did you mean folder/y.py?"),
-        ("/etc/passwd", "/etc/passwd is outside the repository"),
-        ("away", "away is outside the repository"),
+        ("/etc/passwd", "/etc/passwd is outside the repository; give a path relative to the repository root"),
+        ("away", "away is a link that leads outside the repository; it is not followed"),
         ("loop", None),
     ],
 )
