@@ -10,7 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from poolcli import __version__, landing, paths, process, prompts, sandbox, workspace, worktrees
+from poolcli import __version__, landing, paths, policy, process, prompts, sandbox, workspace, worktrees
+from poolcli.approvals import Approver, Person, Remembered
 from poolcli.config import Config
 from poolcli.confirming import Confirmed, Confirmer
 from poolcli.context import unanswered
@@ -99,8 +100,13 @@ def _state(repo: Repository) -> Path:
         ) from error
 
 
-async def begin(task: Task, config: Config, repo: Repository, views: Views) -> Session:
-    """A new run: worktree, model, baseline checks and the first message. Raises PoolError; leaves nothing then."""
+async def begin(
+    task: Task, config: Config, repo: Repository, views: Views, person: Person | None = None
+) -> Session:
+    """A new run: worktree, model, baseline checks and the first message. Raises PoolError; leaves nothing then.
+
+    `person` answers questions; where there is none, what would be asked is refused.
+    """
     state = _state(repo)
     swept = [line for line in (landing.recover(repo, state), *workspace.collect(repo, state)) if line]
     swept += results.repair_all(state)
@@ -124,7 +130,9 @@ async def begin(task: Task, config: Config, repo: Repository, views: Views) -> S
         space = workspace.create(repo, run_id=run_id, state=state, sandbox=sandbox.default())
         run = Run(run_id, run_dir, trace, _budget(config), list(views()))
         checks = find_checks(config, space, repo)
-        session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=task.unchecked)
+        session = _assemble(
+            run, repo, space, model, trace, checks, config, tools, person, unchecked=task.unchecked
+        )
         _started(session, task, config, checks, tools)
         for line in config.notices:
             run.notice(line, level="warning", code="configuration")
@@ -169,7 +177,9 @@ async def open_turn(session: Session, task: Task) -> None:
     run.emit("turn.started", text=text)
 
 
-async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -> Session:
+async def again(
+    run_dir: Path, config: Config, repo: Repository, views: Views, person: Person | None = None
+) -> Session:
     """Take a run up where its log ends. Calls without a result get the result "unknown", never a second run.
 
     Raises UsageError for a run that never got as far as its first message, StoreError for one that is running.
@@ -200,7 +210,9 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -
                 view.recall(event)
         checks = _recorded_checks(first, config)
         unchecked = bool(first.data.get("unchecked"))
-        session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=unchecked)
+        session = _assemble(
+            run, repo, space, model, trace, checks, config, tools, person, unchecked=unchecked
+        )
         session.judge.baseline = _recorded_baseline(events)
         run.emit("run.resumed", version=__version__, model=_model_data(model))
         for line in config.notices:
@@ -324,13 +336,14 @@ def _assemble(
     checks: Checks | None,
     config: Config,
     tools: Mapping[str, registry.Tool],
+    person: Person | None,
     *,
     unchecked: bool,
 ) -> Session:
     outputs = paths.private_dir(run.dir / "outputs")
     judge = Judge(run, space, checks, outputs, config.checks_timeout)
     ctx = Ctx(space, judge.for_tool, lambda text: None, outputs)
-    gate = Gate(run, tools, ctx, deny=config.deny)
+    gate = Gate(run, tools, ctx, _approver(config, space, repo, person))
 
     def evidence(report: Report) -> str:
         assert checks is not None
@@ -349,6 +362,23 @@ def _assemble(
 
     parts = Parts(run, model, gate, judge, evidence, confirm, room, config.max_reply, unchecked)
     return Session(run, repo, space, model, trace, judge, parts, ctx)
+
+
+def _approver(config: Config, space: Workspace, repo: Repository, person: Person | None) -> Approver:
+    def real(path: str) -> str | None:
+        try:
+            return space.resolve(path).relative_to(space.root).as_posix()
+        except ValueError:
+            return None  # the tool will say so
+
+    return Approver(
+        (*policy.forbidding(config.deny, config.origins["deny"]), *config.policy),
+        mode=config.mode,
+        sandbox=space.sandbox.name,
+        person=person,
+        remembered=Remembered(_state(repo) / "approvals.json"),
+        real=real,
+    )
 
 
 def _started(
@@ -384,6 +414,7 @@ def _started(
             "rounds": config.max_rounds,
         },
         sandbox=space.sandbox.name,
+        mode=config.mode,
     )
     info = session.model.info
     if info.notice:

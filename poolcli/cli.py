@@ -94,6 +94,15 @@ MaxTokens = Annotated[
         show_default="no limit",
     ),
 ]
+AllowNet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-net",
+        metavar="HOST",
+        help="Let commands reach this host (HOST, HOST:PORT, *.HOST). May be given more than once.",
+        show_default=False,
+    ),
+]
 MaxRounds = Annotated[
     int | None,
     typer.Option(
@@ -137,6 +146,33 @@ Reasoning = Annotated[
         help="How much the model thinks first: off, low, medium or high.",
         show_default="the model's own",
     ),
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        metavar="MODE",
+        help="What is asked: ask (edits and commands), edits (commands), auto (nothing); plan changes nothing.",
+        show_default="auto in a sandbox, else edits",
+    ),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow", metavar="RULE", help="Do not ask about this; may be repeated.", show_default=False
+    ),
+]
+Ask = Annotated[
+    list[str] | None,
+    typer.Option("--ask", metavar="RULE", help="Ask about this, e.g. 'shell:git push'.", show_default=False),
+]
+Deny = Annotated[
+    list[str] | None,
+    typer.Option("--deny", metavar="RULE", help="Never do this, e.g. 'edit:.github/**'.", show_default=False),
+]
+TrustProject = Annotated[
+    bool,
+    typer.Option("--trust-project", help="Use this repository's .pool/ for this once, whoever wrote it."),
 ]
 ResultFile = Annotated[
     Path | None,
@@ -186,6 +222,12 @@ def do(
     temperature: Temperature = None,
     seed: Seed = None,
     reasoning: Reasoning = None,
+    mode: Mode = None,
+    allow: Allow = None,
+    ask: Ask = None,
+    deny: Deny = None,
+    allow_net: AllowNet = None,
+    trust_project: TrustProject = False,
 ) -> None:
     """Do TASK in this repository, in a worktree of its own, until the checks pass.
 
@@ -201,11 +243,15 @@ def do(
         "max_turns": max_turns,
         "max_tokens": max_tokens,
         "max_rounds": max_rounds,
+        "allow_net": allow_net or None,
         "timeout": timeout,
         "checks_timeout": checks_timeout,
         "temperature": temperature,
         "seed": seed,
         "reasoning": reasoning,
+        "mode": mode,
+        "policy": _rules(allow, ask, deny),
+        "trust_project": trust_project,
     }
     output = command.Output(json=json, plain=plain, patch=patch, apply=apply, result=result)
     _exit(command.do(task, file, flags, output, no_checks=no_checks))
@@ -240,6 +286,12 @@ def resume(
     temperature: Temperature = None,
     seed: Seed = None,
     reasoning: Reasoning = None,
+    mode: Mode = None,
+    allow: Allow = None,
+    ask: Ask = None,
+    deny: Deny = None,
+    allow_net: AllowNet = None,
+    trust_project: TrustProject = False,
 ) -> None:
     """Go on with a run that was interrupted, killed, or ended unverified. Budgets start anew."""
     from poolcli.commands import do as command
@@ -251,11 +303,15 @@ def resume(
         "max_turns": max_turns,
         "max_tokens": max_tokens,
         "max_rounds": max_rounds,
+        "allow_net": allow_net or None,
         "timeout": timeout,
         "checks_timeout": checks_timeout,
         "temperature": temperature,
         "seed": seed,
         "reasoning": reasoning,
+        "mode": mode,
+        "policy": _rules(allow, ask, deny),
+        "trust_project": trust_project,
     }
     output = command.Output(json=json, plain=plain, patch=patch, apply=apply, result=result)
     _exit(command.resume(run, message, flags, output))
@@ -627,6 +683,30 @@ def doctor(
     _exit(command.run({"model": model, "base_url": base_url, "test": test}, probe=probe))
 
 
+@app.command("trust", short_help="Let this repository's .pool/ have an effect.")
+def trust(
+    show: Annotated[bool, typer.Option("--show", help="Only show what is trusted and what is not.")] = False,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Trust it no more, and forget answers for this project.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Trust what is shown without asking.")] = False,
+) -> None:
+    """Show this repository's .pool/, or what changed since you trusted it, and ask whether it may have an effect.
+
+    Whatever is trusted, it can never name the model's server, weaken the sandbox or allow anything.
+    """
+    from poolcli.commands import trust as command
+
+    _exit(command.trust(show=show, revoke=revoke, yes=yes))
+
+
+def _rules(
+    allow: list[str] | None, ask: list[str] | None, deny: list[str] | None
+) -> dict[str, list[str]] | None:
+    given = {"allow": allow, "ask": ask, "deny": deny}
+    return {verdict: rules for verdict, rules in given.items() if rules} or None
+
+
 def _exit(code: int) -> None:
     raise typer.Exit(code)
 
@@ -690,7 +770,10 @@ def _internal(error: Exception) -> int:
         _complain(f"error: {error}", "  the work so far is kept; see `pool log`")
         return int(Exit.INTERNAL)
     if os.environ.get("POOL_DEBUG"):
-        raise error
+        import traceback
+
+        _complain("".join(traceback.format_exception(error)))
+        return int(Exit.INTERNAL)
     _complain(
         f"error: internal error: {type(error).__name__}: {error}",
         "  the work so far is kept; POOL_DEBUG=1 shows where it happened",
@@ -699,8 +782,9 @@ def _internal(error: Exception) -> int:
 
 
 def _complain(*lines: str) -> None:
+    from poolcli import redact
     from poolcli.sanitize import clean
 
     for line in lines:
         if line:
-            sys.stderr.write(clean(line) + "\n")
+            sys.stderr.write(clean(redact.current().text(line)) + "\n")

@@ -9,23 +9,32 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from poolcli import paths
+from poolcli import paths, trust
 from poolcli.errors import ConfigError
 
-Kind = Literal["text", "whole number", "number", "seconds", "list of words", "table", "commands"]
+if TYPE_CHECKING:
+    from poolcli.policy import Rule
+    from poolcli.redact import Redactor
+
+Kind = Literal[
+    "text", "whole number", "number", "seconds", "list of words", "table", "commands", "rules", "patterns"
+]
 
 #: A configuration file is a page of text; more than this many bytes is something else.
 LARGEST = 1_000_000
 PROJECT_FILE = ".pool/config.toml"
 #: What can be checked, as `[checks]` names the commands for it. `test` is the option `test` in another place.
 CHECKS = ("build", "test", "lint", "types", "coverage")
+#: What `[policy]` holds, and the modes: as poolcli/policy.py has them, which is read only where there are rules.
+VERDICTS, MODES = ("allow", "ask", "deny"), ("ask", "edits", "auto", "plan")
 #: Kinds of tools, as `deny` accepts them beside the tools' names.
 TOOL_KINDS = ("read", "edit", "move", "search", "execute", "other")
 
@@ -52,7 +61,7 @@ class Option(Struct, frozen=True, eq=False):
     @property
     def env(self) -> str:
         """The environment variable that sets it; '' for a table, which only a file can hold."""
-        return "" if self.kind in ("table", "commands") else f"POOL_{self.name.upper()}"
+        return "" if self.kind in ("table", "commands", "rules", "patterns") else f"POOL_{self.name.upper()}"
 
     @property
     def allowed(self) -> str:
@@ -64,6 +73,10 @@ class Option(Struct, frozen=True, eq=False):
             what = "a table of text, numbers, true and false, lists and tables"
         if self.kind == "commands":
             what = "a table of commands, with the keys " + ", ".join(CHECKS)
+        if self.kind == "patterns":
+            what = "a list of regular expressions, none of which matches the empty text"
+        if self.kind == "rules":
+            what = "a table of lists of rules, with the keys " + ", ".join(VERDICTS)
         if self.kind == "seconds":
             what = 'a number of seconds (or text such as "90s", "10m", "2h")'
         return what if self.minimum is None else f"{what} of at least {self.minimum:g}"
@@ -206,6 +219,27 @@ OPTIONS: tuple[Option, ...] = (
         "deny", "list of words", (), "",
         "Tools, or kinds of tools (" + ", ".join(TOOL_KINDS) + "), that must not run.", "none",
     ),
+    Option(
+        "redact", "patterns", (), "",
+        "Regular expressions of what must not be seen: it is kept out of the log, the screen and the prompt.",
+        "known shapes of secrets, and those of your environment",
+    ),
+    Option(
+        "allow_net", "list of words", (), "--allow-net",
+        "Hosts that commands may reach, through pool's proxy: `HOST`, `HOST:PORT`, `*.HOST`.", "no network",
+    ),
+    Option(
+        "mode", "text", "", "--mode",
+        "What is asked where no rule speaks: edits and commands (`ask`), commands (`edits`), nothing (`auto`); "
+        "`plan` changes nothing and runs no command but the checks.",
+        "auto in a working sandbox, else edits", choices=MODES,
+    ),
+    Option(
+        "policy", "rules", (), "",
+        "What must not run, is asked about, or need not be asked about, as a table `[policy]`; "
+        "a project's file can only add to `deny` and `ask`.",
+        "none", project=True,
+    ),
 )
 # fmt: on
 
@@ -248,6 +282,10 @@ class Config(Struct, frozen=True, eq=False):
     max_rounds: int
     timeout: float
     deny: tuple[str, ...]
+    redact: tuple[str, ...]
+    allow_net: tuple[str, ...]
+    mode: str
+    policy: tuple[Rule, ...]
     #: Where each value came from: "default", "user file ~/.config/pool/config.toml:3", "POOL_MODEL",
     #: "--model".
     origins: Mapping[str, str]
@@ -274,24 +312,30 @@ def load(
 ) -> Config:
     """The configuration for the repository at `top` (None: outside of one).
 
-    `flags` maps option names to what the command line gave, None for what it did not. Raises ConfigError.
+    `flags` maps option names to what the command line gave, None for what it did not; `trust_project` among them is
+    whether the project's file counts though nobody has trusted it (poolcli/trust.py). Raises ConfigError.
     """
     environ = os.environ if environ is None else environ
-    user = _read_file(paths.config_dir() / "config.toml", "user file")
-    project = _read_file(top / PROJECT_FILE, "project file", top) if top else Layer({})
-    layers = (user, _project_only(project), _environment(environ), _flags(flags or {}))
+    flags = dict(flags or {})
+    everything = bool(flags.pop("trust_project", False))
+    user = _read_file(paths.config_dir() / "config.toml")
+    project = _project(top, everything=everything) if top else Layer({})
+    layers = (user, project, _environment(environ), _flags(flags))
     values = {option.name: option.default for option in OPTIONS}
     origins = {option.name: "default" for option in OPTIONS}
     ranks = dict.fromkeys(values, -1)
     for rank, layer in enumerate(layers):
         for name, (value, origin) in layer.values.items():
             # Of the commands each counts by itself: a project that names one keeps the user's others.
-            values[name] = {**values[name], **value} if name == "checks" else value
+            if name in ("checks", "policy"):
+                value = {**values[name], **value} if name == "checks" else (*values[name], *value)
+            values[name] = value
             origins[name], ranks[name] = origin, rank
     _one_place(values, origins, ranks)
     notices = [line for layer in layers for line in layer.notices]
     config = Config(**values, origins=origins, notices=tuple(notices))
     _check_deny(config)
+    _check_hosts(config)
     return _bind_key(config, user)
 
 
@@ -347,6 +391,27 @@ def _check_deny(config: Config) -> None:
             )
 
 
+def _check_hosts(config: Config) -> None:
+    """A host that is written wrongly would only be found when a command fails."""
+    if not config.allow_net:
+        return
+    from poolcli.network.hosts import allowed
+
+    try:
+        allowed(config.allow_net)
+    except ValueError as error:
+        where = config.origins["allow_net"].removeprefix("user file ")
+        raise ConfigError(f"{where}: `allow_net`: {error}", BY_NAME["allow_net"].help) from None
+
+
+def redactor(config: Config, environ: Mapping[str, str] | None = None) -> Redactor:
+    """What takes secrets out of everything in this process: the user's patterns, key and environment."""
+    from poolcli import redact
+
+    values = redact.from_environment(os.environ if environ is None else environ, config.api_key)
+    return redact.Redactor(values, config.redact)
+
+
 # Layers
 
 
@@ -356,6 +421,8 @@ def _flags(flags: Mapping[str, Any]) -> Layer:
         if value is not None:
             option = BY_NAME[name]
             origin = option.flag or name
+            if option.kind == "rules":
+                value = _rules(value, lambda verdict, text: f"--{verdict}")
             values[name] = (checked(option, value, origin), origin)
     return Layer(values)
 
@@ -388,32 +455,78 @@ def _from_text(option: Option, text: str) -> object:
     return text
 
 
-def _read_file(path: Path, label: str, top: Path | None = None) -> Layer:
-    """The values of a TOML file, none when there is no such file. Raises ConfigError with line and key."""
-    shown = path.relative_to(top).as_posix() if top else _short(path)
+def _project(top: Path, *, everything: bool) -> Layer:
+    """What a project's file says, as far as a person trusts it and a project may say it."""
+    project = trust.look(top, accept=everything)
+    notices = (project.why,) if project.why else ()
+    if (data := project.files.get("config.toml")) is None:
+        return Layer({}, notices)
+    layer = _project_only(_values(_decoded(data, PROJECT_FILE), "project file", PROJECT_FILE))
+    return Layer(layer.values, (*notices, *layer.notices))
+
+
+def _read_file(path: Path) -> Layer:
+    """The values of the user's TOML file, none when there is no such file. Raises ConfigError with line and key."""
+    shown = _short(path)
     text = _text_of(path, shown)
     if text is None:
         return Layer({})
+    layer = _values(text, "user file", shown)
+    if "api_key" in layer.values and path.stat().st_mode & 0o077:
+        return Layer(layer.values, (f"{shown} holds a key and others may read it; chmod 600 {shown}",))
+    return layer
+
+
+def _values(text: str, label: str, shown: str) -> Layer:
     import tomllib
 
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         line = re.search(r"at line (\d+)", str(error))
         where = f"{shown}:{line[1]}" if line else shown
         raise ConfigError(f"{where}: not valid TOML: {error}", "see docs/configuration.md") from error
     values: dict[str, tuple[Any, str]] = {}
     for key, value in data.items():
-        where = f"{shown}:{line_of(text, key)}"
+        number = line_of(text, key)
+        where = f"{shown}:{number}"
         option = BY_NAME.get(key)
         if option is None:
             _unknown(key, value, where)
+        if option.kind == "rules" and _lists(value):
+            value = _rules(value, partial(_place, shown, text, number))
         values[key] = (checked(option, value, where), f"{label} {where}")
     _lift_test(values, shown)
-    notices: tuple[str, ...] = ()
-    if "api_key" in values and top is None and path.stat().st_mode & 0o077:
-        notices = (f"{shown} holds a key and others may read it; chmod 600 {shown}",)
-    return Layer(values, notices)
+    return Layer(values)
+
+
+def _lists(value: object) -> bool:
+    """Whether a value is the table `[policy]`: lists of rules under known keys."""
+    return isinstance(value, dict) and all(
+        key in VERDICTS and isinstance(rules, list) and all(isinstance(rule, str) and rule for rule in rules)
+        for key, rules in value.items()
+    )
+
+
+def _rules(table: Mapping[Any, Any], where: Callable[[str, str], str]) -> tuple[Rule, ...]:
+    """The rules of a table {verdict: texts}; `where` says where (verdict, text) stands. Raises ConfigError."""
+    from poolcli import policy
+
+    tools = {path.stem for path in paths.data_dir("tools").glob("*.toml")}
+    return tuple(
+        policy.rule(verdict, text, where(verdict, text), tools, TOOL_KINDS)
+        for verdict, texts in table.items()
+        for text in texts
+    )
+
+
+def _place(shown: str, text: str, table: int, verdict: str, rule: str) -> str:
+    """Where a rule stands: `file:line`, of the table when the line cannot be told."""
+    lines = text.split("\n")
+    numbers = range(table, len(lines) + 1)
+    begin = next((n for n in numbers if re.match(rf"\s*{verdict}\s*=", lines[n - 1])), table)
+    number = next((n for n in numbers if n >= begin and rule in lines[n - 1]), begin)
+    return f"{shown}:{number}"
 
 
 def _lift_test(values: dict[str, tuple[Any, str]], shown: str) -> None:
@@ -436,11 +549,16 @@ def _text_of(path: Path, shown: str) -> str | None:
             return None
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise ConfigError(f"{shown} is larger than {LARGEST} bytes", "a configuration is a page of text")
-        return data.decode("utf-8")
     except OSError as error:
         raise ConfigError(f"{shown} cannot be read: {error.strerror}", "check its permissions") from error
+    return _decoded(data, shown)
+
+
+def _decoded(data: bytes, shown: str) -> str:
+    if len(data) > LARGEST:
+        raise ConfigError(f"{shown} is larger than {LARGEST} bytes", "a configuration is a page of text")
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{shown} is not UTF-8 text (byte {error.start})", "TOML files are UTF-8"
@@ -460,7 +578,11 @@ def _project_only(layer: Layer) -> Layer:
     kept, notices = {}, []
     for name, (value, origin) in layer.values.items():
         option = BY_NAME[name]
-        if option.project:
+        if name == "policy":
+            kept[name] = (tuple(rule for rule in value if rule.verdict != "allow"), origin)
+            if len(kept[name][0]) < len(value):
+                notices.append(f"{origin}: `allow` is ignored: a project can never allow anything")
+        elif option.project:
             kept[name] = (value, origin)
         else:
             what = "the model endpoint" if option.endpoint else "what concerns safety"
@@ -498,8 +620,12 @@ def _converted(option: Option, value: object) -> Any:
             if isinstance(value, list | tuple) and all(isinstance(v, str) and v for v in value):
                 return tuple(value)
             return None
+        case "patterns":
+            return tuple(value) if isinstance(value, list | tuple) and all(map(_pattern, value)) else None
         case "commands":
             return value if isinstance(value, dict) and _commands(value) else None
+        case "rules":
+            return value if isinstance(value, tuple) else None
         case "table":
             return value if isinstance(value, dict) and _plain(value) else None
 
@@ -510,6 +636,15 @@ def _commands(table: Mapping[str, object]) -> bool:
         name in CHECKS and isinstance(command, str) and command.strip() and "\0" not in command
         for name, command in table.items()
     )
+
+
+def _pattern(value: object) -> bool:
+    from poolcli.redact import compiled
+
+    try:
+        return isinstance(value, str) and compiled(value) is not None
+    except ValueError:
+        return False
 
 
 def _plain(value: object) -> bool:

@@ -59,6 +59,7 @@ CATALOGUE: dict[str, EventType] = {
             "unchecked": "whether it is fine that nothing verifies the result",
             "budget": "{turns, tokens, seconds, rounds}: 0 means no limit",
             "sandbox": "how commands are confined",
+            "mode": "what is asked where no rule speaks, as chosen; '' for the default ('')",
         },
     ),
     "run.resumed": EventType(
@@ -96,13 +97,33 @@ CATALOGUE: dict[str, EventType] = {
             "kind": "read | edit | move | search | execute | other",
             "title": "one line for people",
             "args": "the arguments after checking",
+            "allowed": "why it may run: a rule and where it stands, the mode, or a person's answer ('')",
         },
     ),
     "tool.output": EventType(
         "Output of a running tool.", {"id": "the call's id", "text": "piece"}, live=True
     ),
-    "asked": EventType("A question was put to the person.", {"id": "question", "text": "what was asked"}),
-    "answered": EventType("The answer to a question.", {"id": "question", "text": "the answer"}),
+    "asked": EventType(
+        "A question about a call was put to the person, or would have been. `answered` follows, or the run ends.",
+        {
+            "id": "question",
+            "text": "what was asked about, in full: the tool and its command, file or arguments",
+            "call": "the call's id ('')",
+            "name": "tool ('')",
+            "args": "the arguments after checking, which are those that run ({})",
+            "why": "the rule that asks and where it stands, or the mode ('')",
+            "risk": "what it can reach, one line ('')",
+        },
+    ),
+    "answered": EventType(
+        "The answer to a question.",
+        {
+            "id": "question",
+            "text": "the answer in words, with a message for the model",
+            "answer": "once | run (yes, for all of this run) | project (yes, remembered) | no ('')",
+            "by": "person | nobody (there was none, so it was refused) (person)",
+        },
+    ),
     "tool.done": EventType(
         "The one result of a call, also when refused, unknown, malformed, interrupted or crashed.",
         {

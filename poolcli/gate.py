@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from poolcli import policy
+from poolcli.approvals import Approver
 from poolcli.messages import Call
+from poolcli.policy import Decision
 from poolcli.run import Run
 from poolcli.tools import contract as contracts
 from poolcli.tools.base import Ctx, Output, ToolError
@@ -41,13 +42,16 @@ class _Checked(Struct, frozen=True):
     args: Mapping[str, Any] | None = None
     refusal: str = ""
     why: str = ""
+    decision: Decision | None = None
+    #: What allowed it, for the log.
+    allowed: str = ""
 
 
 class Gate:
     """Runs calls for one run."""
 
-    def __init__(self, run: Run, tools: Mapping[str, Tool], ctx: Ctx, *, deny: Collection[str] = ()) -> None:
-        self._run, self._tools, self._ctx, self._deny = run, tools, ctx, deny
+    def __init__(self, run: Run, tools: Mapping[str, Tool], ctx: Ctx, approver: Approver) -> None:
+        self._run, self._tools, self._ctx, self._approver = run, tools, ctx, approver
         self._last: tuple[str, str, str] = ("", "", "")
         self._repeats = 0
 
@@ -63,7 +67,7 @@ class Gate:
         done = 0
         try:
             while done < len(pending):
-                group = self._group(pending[done:])
+                group = [await self._allowed(item) for item in self._group(pending[done:])]
                 await self._together(group)
                 done += len(group)
         except asyncio.CancelledError:
@@ -94,10 +98,20 @@ class Gate:
         except ToolError as error:
             return _Checked(call, contract.name, contract.kind, refusal=f"error: {error}", why="invalid")
         title = contracts.title(contract, args)
-        decision = policy.decide(contract.name, contract.kind, deny=self._deny)
+        decision = self._approver.decide(contract.name, contract.kind, args)
         if decision.verdict == "deny":
             return _Checked(call, title, contract.kind, refusal=f"refused: {decision.why}", why="refused")
-        return _Checked(call, title, contract.kind, tool, args)
+        return _Checked(call, title, contract.kind, tool, args, decision=decision)
+
+    async def _allowed(self, item: _Checked) -> _Checked:
+        """The call as it may run, or refused: here a person may be asked."""
+        if item.args is None or item.decision is None:
+            return item
+        id, name = item.call.id, item.call.name
+        answer = await self._approver.settle(self._run, id, name, item.kind, item.args, item.decision)
+        if answer.yes:
+            return replace(item, allowed=answer.text)
+        return replace(item, tool=None, refusal=answer.text, why="refused")
 
     @staticmethod
     def _group(pending: Sequence[_Checked]) -> Sequence[_Checked]:
@@ -117,6 +131,7 @@ class Gate:
                     kind=item.kind,
                     title=item.title,
                     args=item.args,
+                    allowed=item.allowed,
                 )
         if len(group) == 1:
             self._finish(group[0], *await self._execute(group[0]))

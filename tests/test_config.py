@@ -13,12 +13,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import msgspec.structs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcli import config, paths
+from poolcli import config, paths, trust
 from poolcli.commands import config as command
 from poolcli.config import BY_NAME, OPTIONS, Config, line_of, load
 from poolcli.errors import ConfigError, Exit
@@ -56,13 +55,14 @@ def project(tmp_path: Path) -> Callable[[str], Path]:
         top = tmp_path / "repo"
         (top / ".pool").mkdir(parents=True, exist_ok=True)
         (top / ".pool" / "config.toml").write_text(text)
+        trust.trust(top, trust.read(top))
         return top
 
     return write
 
 
 def test_the_table_and_the_class_name_the_same_settings() -> None:
-    fields = [f.name for f in msgspec.structs.fields(Config)]
+    fields = list(Config.__struct_fields__)
     assert fields == [option.name for option in OPTIONS] + ["origins", "notices"]
     for option in OPTIONS:
         if option.default is not None and not option.choices:
@@ -283,25 +283,24 @@ def test_words_in_a_variable() -> None:
     assert load(environ={"POOL_DENY": "execute, edit"}).deny == ("execute", "edit")
 
 
-def test_a_file_that_cannot_be_used(project: Callable[[str], Path]) -> None:
-    top = project("")
-    path = top / ".pool" / "config.toml"
+def test_a_file_that_cannot_be_used(user_file: Callable[[str], Path]) -> None:
+    path = user_file("")
     path.write_bytes(b"model = '\xff'\n")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        load(top, environ={})
+        load(environ={})
     path.write_bytes(b"#" * (config.LARGEST + 1))
     with pytest.raises(ConfigError, match="larger than"):
-        load(top, environ={})
+        load(environ={})
     path.unlink()
     path.mkdir()
     with pytest.raises(ConfigError, match="not a regular file"):
-        load(top, environ={})
+        load(environ={})
     path.rmdir()
     path.symlink_to("/dev/zero")
     with pytest.raises(ConfigError, match="not a regular file"):
-        load(top, environ={})
+        load(environ={})
     path.unlink()
-    assert load(top, environ={}).test == ""
+    assert load(environ={}).test == ""
 
 
 def test_without_a_file_no_toml_is_loaded() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from poolcli.approvals import Approver
 from poolcli.events import Event
 from poolcli.gate import Gate, Repeating
 from poolcli.messages import Call
+from poolcli.policy import forbidding
 from poolcli.run import Run
 from poolcli.tools.base import Ctx, Output, ToolError
 from poolcli.tools.registry import Tool, load
@@ -48,7 +50,7 @@ def gate(tools: dict[str, Tool], **more: Any) -> tuple[Gate, Run]:
     run = Run("r", Path("."), Memory())
     run.emit("run.started", system="s")
     ctx = Ctx(None, None, lambda text: None, Path("."))  # type: ignore[arg-type]
-    return Gate(run, tools, ctx, **more), run
+    return Gate(run, tools, ctx, Approver(**{"mode": "auto", **more})), run
 
 
 def done(run: Run) -> list[tuple[str, bool, str]]:
@@ -71,7 +73,7 @@ def test_unknown_malformed_refused_and_crashing_calls_all_get_a_result() -> None
         raise ToolError("no such thing")
 
     tools = {"read": tool("read", crash), "write": tool("write", fail), "list": tool("list", echo)}
-    it, run = gate(tools, deny=["list"])
+    it, run = gate(tools, rules=forbidding(["list"], "config.toml:1"))
     calls = [
         Call("1", "nope", {}),
         Call("2", "read", None, "{broken"),

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from poolcli import app, config, ending, landing, paths
+from poolcli import app, config, ending, landing, paths, person, redact
 from poolcli.commands import stdin
 from poolcli.errors import PoolError, UsageError
 from poolcli.git import Repository, find_repository
@@ -58,10 +59,11 @@ def do(
     repo = find_repository(Path.cwd())
     text, quoted = stdin.task(words, file)
     settings = config.load(repo.top, flags=flags)
+    redact.use(config.redactor(settings))
     task = app.Task(text, Path.cwd(), quoted, unchecked=no_checks)
 
     work = ending.conduct(
-        app.begin(task, settings, repo, output.views),
+        app.begin(task, settings, repo, output.views, person.present(json=output.json)),
         lambda session: app.open_turn(session, task),
         seconds=settings.timeout,
     )
@@ -73,7 +75,7 @@ def resume(ref: str, message: str | None, flags: Mapping[str, Any], output: Outp
     output.check()
     repo = find_repository(Path.cwd())
     run_dir = runs.find(paths.repository_state(repo.common_dir), ref)
-    settings = config.load(repo.top, flags=_same_model(run_dir, flags))
+    settings = _same_mode(run_dir, config.load(repo.top, flags=_same_model(run_dir, flags)))
     ended = results.read(run_dir)
     if ended and ended["status"] == "verified" and not message:
         raise UsageError(
@@ -84,7 +86,7 @@ def resume(ref: str, message: str | None, flags: Mapping[str, Any], output: Outp
     if landing.discarded(run_dir):
         raise UsageError(f"the work of run {run_dir.name} was discarded", "start again with `pool do`")
     work = ending.conduct(
-        app.again(run_dir, settings, repo, output.views),
+        app.again(run_dir, settings, repo, output.views, person.present(json=output.json)),
         lambda session: app.go_on(session, message),
         seconds=settings.timeout,
     )
@@ -99,6 +101,13 @@ def _same_model(run_dir: Path, flags: Mapping[str, Any]) -> Mapping[str, Any]:
     model = started.data["model"] if started else {}
     began = {"model": model.get("reference"), "base_url": model.get("base_url")}
     return {**flags, **{name: value for name, value in began.items() if value and flags[name] is None}}
+
+
+def _same_mode(run_dir: Path, settings: config.Config) -> config.Config:
+    """The settings, with the mode that the run began with unless another is chosen now."""
+    started = next((e for e in reading.read(run_dir) if e.type == "run.started"), None)
+    began = started.data.get("mode") if started else ""
+    return settings if settings.mode or began not in config.MODES else replace(settings, mode=began)
 
 
 def _deliver(result: dict[str, Any], repo: Repository, output: Output) -> int:

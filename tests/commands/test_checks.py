@@ -43,9 +43,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def pool(root: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def pool(root: Path, *args: str, command: str = "checks") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "poolcli", "checks", *args],
+        [sys.executable, "-m", "poolcli", command, *args],
         cwd=root,
         env={**environment(root.parent), "PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.DEVNULL,
@@ -57,6 +57,8 @@ def pool(root: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 def test_what_was_found_and_why(repository) -> None:
     root = repository({**PYTEST_FILES, ".pool/config.toml": "[checks]\nlint = 'true'\n"})
+    assert ".pool/ is not used yet" in pool(root).stdout + pool(root).stderr
+    assert pool(root, "--yes", command="trust").returncode == 0
     done = pool(root)
     assert done.returncode == 0, done.stderr
     assert "test      python3 -m pytest --tb=short\n" in done.stdout

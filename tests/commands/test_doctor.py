@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from poolcli import trust
 from poolcli.commands import doctor
 from tests.models.known_servers import MODEL, serving
 
@@ -203,9 +204,13 @@ def test_checks(repo: Path, server: Callable[..., str]) -> None:
 def test_settings(repo: Path, server: Callable[..., str]) -> None:
     (repo / ".pool").mkdir()
     (repo / ".pool" / "config.toml").write_text('base_url = "http://127.0.0.1:9"\n')
+    unknown = examine(base_url=server(["m"], 32768))
+    assert unknown.status["settings"] == "warn" and "pool trust" in unknown.said["settings"]
+    trust.trust(repo, trust.read(repo))
     warned = examine(base_url=server(["m"], 32768))
     assert warned.status["settings"] == "warn" and "model endpoint" in warned.said["settings"]
     (repo / ".pool" / "config.toml").write_text("max_turn = 1\n")
+    trust.trust(repo, trust.read(repo))
     broken = examine()
     assert broken.code == 2 and broken.status["settings"] == "fail" and "max_turns" in broken.said["settings"]
     assert "model" not in broken.status and broken.status["state"] == "ok"

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from poolcli import config
+from poolcli import config, trust
 from poolcli.commands import model_servers
 from poolcli.errors import UsageError
 from poolcli.models import llama_worker as files
@@ -250,6 +250,7 @@ def test_idle_is_a_setting_also_of_pool_do(file: Path, monkeypatch: pytest.Monke
 def test_a_project_cannot_set_idle(tmp_path: Path) -> None:
     (tmp_path / ".pool").mkdir()
     (tmp_path / ".pool" / "config.toml").write_text("idle = 5\n")
+    trust.trust(tmp_path, trust.read(tmp_path))
     settings = config.load(tmp_path, environ={})
     assert settings.idle == 600 and "`idle` is ignored" in "".join(settings.notices)
 

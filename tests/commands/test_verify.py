@@ -256,6 +256,7 @@ def test_a_script_is_judged_by_its_exit_code(pool: Pool) -> None:
 
 def test_what_does_not_build_is_worth_nothing(pool: Pool) -> None:
     change(pool, {".pool/config.toml": "[checks]\nbuild = 'python3 -m py_compile calc.py'\n"})
+    assert pool("trust", "--yes").returncode == 0
     change(pool, {"calc.py": FIXED + "(\n"})
     code, found = sheet(pool, "HEAD")
     assert (code, found["reward"], found["reason"]) == (3, 0, "the change does not build")

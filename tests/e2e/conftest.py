@@ -105,6 +105,8 @@ class Pool:
             **keep,
             "HOME": str(self.home),
             "POOL_STATE": str(self.state),
+            # Said by name: where no sandbox works, each command would be asked about, and nobody is there.
+            "POOL_MODE": "auto",
             **self.env,
         }
 

@@ -50,12 +50,14 @@ def test_no_runs_yet(pool: Pool) -> None:
 def test_broken_config(pool: Pool) -> None:
     (pool.repo / ".pool").mkdir()
     (pool.repo / ".pool" / "config.toml").write_text("max_turns = 5\ntest = [\n")
+    assert pool("trust", "--yes").returncode == 0
     refused(pool.do("x"), 2, ".pool/config.toml")
 
 
 def test_unknown_key_names_file_line_and_the_nearest_key(pool: Pool) -> None:
     (pool.repo / ".pool").mkdir()
     (pool.repo / ".pool" / "config.toml").write_text("max_turns = 5\nmax_turn = 5\n")
+    assert pool("trust", "--yes").returncode == 0
     refused(pool.do("x"), 2, ".pool/config.toml", "2", "max_turn", "max_turns")
 
 

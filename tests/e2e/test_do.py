@@ -101,6 +101,7 @@ def test_checks_that_are_given_win(pool: Pool) -> None:
 def test_checks_from_the_project_file(pool: Pool) -> None:
     (pool.repo / ".pool").mkdir()
     (pool.repo / ".pool" / "config.toml").write_text('test = "test -f hello.txt"\n')
+    assert pool("trust", "--yes").returncode == 0
     done = pool.do(
         "say hello", replies=(reply("", call("write", path="hello.txt", content="hi\n")), reply("Wrote it."))
     )
@@ -297,6 +298,7 @@ def test_a_same_length_edit_right_after_the_baseline_is_judged_by_its_own_code(p
 def test_a_command_too_long_to_start_ends_the_run_in_good_order(pool: Pool) -> None:
     (pool.repo / ".pool").mkdir()
     (pool.repo / ".pool" / "config.toml").write_text('test = "true ' + "x" * 140_000 + '"\n')
+    assert pool("trust", "--yes").returncode == 0
     done = pool.do("fix it")
     assert done.returncode == 2, done.stderr
     assert pool.events()[-1]["type"] == "run.ended"
