@@ -97,6 +97,9 @@ NONE = Sandbox("none", "commands run with your rights and can reach your files a
 #: The container or machine that pool runs in is the sandbox: the user says so.
 EXTERNAL = Sandbox("external", "commands are confined by the container around pool, not by pool")
 
+#: Nothing confines commands, and a person is asked about each one before it runs.
+ASK = Sandbox("ask", "commands run with your rights, and each one asks you first")
+
 
 def default() -> Sandbox:
     """What is used where nobody chose."""
@@ -109,7 +112,7 @@ def wrap(sandbox: Sandbox, argv: Sequence[str], confinement: Confinement, env: M
     Raises RefusedError for a sandbox that this version does not know or that cannot be used: a command must
     never run unconfined instead.
     """
-    if sandbox.name in (NONE.name, EXTERNAL.name):
+    if sandbox.name in (NONE.name, EXTERNAL.name, ASK.name):
         return Launch(list(argv), dict(env))
     if sandbox.name == "bubblewrap":
         from poolcli.sandbox import bubblewrap
