@@ -279,7 +279,7 @@ def test_programs_planted_in_the_worktree_are_not_run(call, root, monkeypatch, p
     for folder in (root, root / "node_modules/.bin"):
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("rg", "git"):
-            (folder / name).write_text(f"#!/bin/sh\ntouch {root}/PWNED\n")
+            (folder / name).write_text(f"#!/bin/sh\n: > {root}/PWNED\n")
             (folder / name).chmod(0o755)
     (root / "a").write_text("needle\n")
     monkeypatch.chdir(root)
