@@ -147,6 +147,15 @@ Reasoning = Annotated[
         show_default="the model's own",
     ),
 ]
+Sandbox = Annotated[
+    str | None,
+    typer.Option(
+        "--sandbox",
+        metavar="KIND",
+        help="What confines commands: auto, bubblewrap, landlock (reduced), external (this container), none.",
+        show_default="auto",
+    ),
+]
 Mode = Annotated[
     str | None,
     typer.Option(
@@ -222,6 +231,7 @@ def do(
     temperature: Temperature = None,
     seed: Seed = None,
     reasoning: Reasoning = None,
+    sandbox: Sandbox = None,
     mode: Mode = None,
     allow: Allow = None,
     ask: Ask = None,
@@ -249,6 +259,7 @@ def do(
         "temperature": temperature,
         "seed": seed,
         "reasoning": reasoning,
+        "sandbox": sandbox,
         "mode": mode,
         "policy": _rules(allow, ask, deny),
         "trust_project": trust_project,
@@ -286,6 +297,7 @@ def resume(
     temperature: Temperature = None,
     seed: Seed = None,
     reasoning: Reasoning = None,
+    sandbox: Sandbox = None,
     mode: Mode = None,
     allow: Allow = None,
     ask: Ask = None,
@@ -309,6 +321,7 @@ def resume(
         "temperature": temperature,
         "seed": seed,
         "reasoning": reasoning,
+        "sandbox": sandbox,
         "mode": mode,
         "policy": _rules(allow, ask, deny),
         "trust_project": trust_project,
@@ -455,6 +468,7 @@ def verify(
         bool, typer.Option("--coverage", help="Say which changed lines did not run.")
     ] = False,
     checks_timeout: ChecksTimeout = None,
+    sandbox: Sandbox = None,
     json: Annotated[bool, typer.Option("--json", help="The sheet as one JSON object.")] = False,
     junit: Annotated[
         str, typer.Option("--junit", metavar="FILE", help="Write it as JUnit XML.", show_default=False)
@@ -469,7 +483,7 @@ def verify(
     """
     from poolcli.commands import verify as command
 
-    flags = {"test": test, "checks_timeout": checks_timeout}
+    flags = {"test": test, "checks_timeout": checks_timeout, "sandbox": sandbox}
     output = command.Output(json=json, junit=junit, markdown=markdown)
     _exit(command.verify(what, patch, flags, output, mutants=mutants, coverage=coverage, task=task))
 

@@ -35,6 +35,8 @@ PROJECT_FILE = ".pool/config.toml"
 CHECKS = ("build", "test", "lint", "types", "coverage")
 #: What `[policy]` holds, and the modes: as poolcli/policy.py has them, which is read only where there are rules.
 VERDICTS, MODES = ("allow", "ask", "deny"), ("ask", "edits", "auto", "plan")
+#: What `--sandbox` accepts: as poolcli/sandbox/choose.py has them, which is read only by a run.
+SANDBOXES = ("auto", "bubblewrap", "landlock", "seatbelt", "external", "none")
 #: Kinds of tools, as `deny` accepts them beside the tools' names.
 TOOL_KINDS = ("read", "edit", "move", "search", "execute", "other")
 
@@ -225,6 +227,12 @@ OPTIONS: tuple[Option, ...] = (
         "known shapes of secrets, and those of your environment",
     ),
     Option(
+        "sandbox", "text", "auto", "--sandbox",
+        "What commands are confined by. `auto` is bubblewrap; where that does not work, the best there is for a person "
+        "at a terminal and a refusal for programs. `external`: the container around pool; `none`: nothing.",
+        choices=SANDBOXES,
+    ),
+    Option(
         "allow_net", "list of words", (), "--allow-net",
         "Hosts that commands may reach, through pool's proxy: `HOST`, `HOST:PORT`, `*.HOST`.", "no network",
     ),
@@ -283,6 +291,7 @@ class Config(Struct, frozen=True, eq=False):
     timeout: float
     deny: tuple[str, ...]
     redact: tuple[str, ...]
+    sandbox: str
     allow_net: tuple[str, ...]
     mode: str
     policy: tuple[Rule, ...]

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from poolcli import config, paths
 from poolcli.config import Config
-from poolcli.errors import Exit, ModelError, PoolError
+from poolcli.errors import Exit, ModelError, PoolError, RefusedError
 from poolcli.git import Repository, find_repository
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def look(flags: Mapping[str, Any], *, probe: bool = False) -> Iterator[Finding]:
     yield place
     settings, settled = configuration(repo, flags)
     yield from settled
-    yield sandbox()
+    yield sandbox(settings)
     if settings is not None:
         yield from model(settings, probe=probe)
         yield local_server(settings)
@@ -110,16 +110,29 @@ def configuration(repo: Repository | None, flags: Mapping[str, Any]) -> tuple[Co
     return settings, warnings or [Finding("ok", "settings", "`pool config show` prints them")]
 
 
-def sandbox() -> Finding:
-    """How commands are confined, and whether what a later version needs is here."""
-    from poolcli.sandbox import default
+def sandbox(settings: Config | None) -> Finding:
+    """What would confine commands here, why, and what it does not protect from."""
+    from poolcli.sandbox import choose, detect
 
-    found = shutil.which("bwrap")
-    bubblewrap = (
-        f"bubblewrap is here ({found}), but this version does not use it" if found else "no bubblewrap"
-    )
-    fix = "use a container or a machine of its own for a repository that you do not trust"
-    return Finding("warn", "sandbox", f"none: {default().note}; {bubblewrap}", fix)
+    here = detect.machine(thorough=True)
+    interactive, ci = choose.surroundings(os.environ)
+    wanted = settings.sandbox if settings else "auto"
+    try:
+        chosen = choose.choose(wanted, interactive=interactive, ci=ci, machine=here).sandbox
+    except RefusedError as error:
+        return Finding("fail", "sandbox", str(error), error.hint, Exit.REFUSED)
+    bubblewrap = here.bubblewrap
+    if chosen.name == "bubblewrap":
+        version = detect.version(bubblewrap.program)
+        text = (
+            f"bubblewrap {version} ({bubblewrap.program}) around each command; not protected: {chosen.note}"
+        )
+        return Finding("ok", "sandbox", text)
+    text = f"{chosen.name}: {chosen.note}"
+    if bubblewrap.works:
+        return Finding("warn", "sandbox", text, "bubblewrap works here: leave `sandbox` out of the settings")
+    others = "run pool in a container or a virtual machine"
+    return Finding("warn", "sandbox", f"{text}; {bubblewrap.reason}", bubblewrap.fix or others)
 
 
 def model(settings: Config, *, probe: bool = False) -> list[Finding]:

@@ -6,6 +6,7 @@ import http.server
 import io
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from poolcli import trust
+from poolcli import config, trust
 from poolcli.commands import doctor
+from poolcli.errors import Exit
+from poolcli.sandbox import detect
 from tests.models.known_servers import MODEL, serving
 
 
@@ -38,6 +41,8 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("POOL_STATE", str(tmp_path / "state"))
+    # What this machine has is the subject of few tests; the others must be right wherever they run.
+    monkeypatch.setenv("POOL_SANDBOX", "external")
     for name in ("XDG_CONFIG_HOME", "POOL_MODEL", "POOL_BASE_URL", "POOL_API_KEY", "POOL_TEST"):
         monkeypatch.delenv(name, raising=False)
 
@@ -106,8 +111,25 @@ def test_all_is_well(repo: Path, server: Callable[..., str]) -> None:
     assert "--probe" in report.said["profile"]
     assert "-m unittest" in report.said["checks"]
     assert "GB free" in report.said["state"]
-    assert "rights" in report.said["sandbox"] and report.status["sandbox"] == "warn"
+    assert "container" in report.said["sandbox"] and report.status["sandbox"] == "warn"
     assert "\x1b" not in report.text
+
+
+@pytest.mark.skipif(not detect.bubblewrap().works, reason="bubblewrap does not start here")
+def test_the_sandbox_that_works(repo: Path) -> None:
+    said = doctor.sandbox(config.load(repo, flags={"sandbox": "auto"}))
+    assert said.status == "ok" and "bwrap" in said.text and "not protected" in said.text
+
+
+def test_a_sandbox_that_was_named(repo: Path) -> None:
+    said = doctor.sandbox(config.load(repo, flags={"sandbox": "none"}))
+    assert said.status == "warn" and "rights" in said.text and said.fix
+
+
+def test_a_sandbox_that_cannot_be_had(repo: Path) -> None:
+    absent = "seatbelt" if sys.platform == "linux" else "bubblewrap"
+    said = doctor.sandbox(config.load(repo, flags={"sandbox": absent}))
+    assert said.status == "fail" and said.fix and said.code == Exit.REFUSED
 
 
 def test_every_line_that_is_not_ok_has_a_fix(repo: Path) -> None:

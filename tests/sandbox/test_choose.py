@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from poolcli import config
 from poolcli.errors import Exit, RefusedError
 from poolcli.sandbox import choose as module
 from poolcli.sandbox.choose import NAMES, Choice, choose
@@ -70,6 +71,12 @@ def test_the_whole_table(wanted: str, name: str) -> None:
     # A terminal does not make a person of a build.
     assert outcome(wanted, machine, interactive=True, ci=True) == program
     assert outcome(wanted, machine, interactive=False, demo=True) == demo
+
+
+def test_the_settings_know_the_same_names() -> None:
+    assert config.SANDBOXES == NAMES
+    # A file that comes with a repository never chooses.
+    assert not config.BY_NAME["sandbox"].project and config.BY_NAME["sandbox"].env == "POOL_SANDBOX"
 
 
 def test_a_wish_that_nobody_knows_is_refused() -> None:
