@@ -1,0 +1,1 @@
+"""The way out of a sandbox: a list of hosts, a proxy on this side, a forwarder on the other."""
