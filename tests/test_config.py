@@ -136,6 +136,7 @@ def test_a_project_cannot_set_the_endpoint_or_safety(option: Any, project: Calla
         "seconds": "5",
         "list of words": '["edit"]',
         "table": "{ x = 1 }",
+        "patterns": '["x+"]',
     }
     value = f'"{option.choices[0]}"' if option.choices else example[option.kind]
     settings = load(project(f"{option.name} = {value}\n"), environ={})
@@ -445,3 +446,24 @@ def test_a_state_folder_that_cannot_be(repository: Path, tmp_path: Path) -> None
             text=True,
         )
         assert done.returncode == code and said in done.stderr, done.stderr
+
+
+def test_patterns_and_hosts_are_checked_where_they_are_written(user_file: Callable[[str], Path]) -> None:
+    user_file("redact = ['ACME-\\d{3,4}', '(?m)^x y$']\nallow_net = ['pypi.org', '*.example.org', '10.0.0.5:8080']\n")
+    settings = load()
+    assert settings.redact == ("ACME-\\d{3,4}", "(?m)^x y$") and len(settings.allow_net) == 3
+    for text, what in (
+        ("redact = ['(']", "`redact` must be a list of regular expressions"),
+        ("redact = ['x*']", "`redact` must be a list of regular expressions"),
+        ("allow_net = ['https://pypi.org']", "`allow_net`: 'https://pypi.org' is no host"),
+    ):
+        user_file(text)
+        with pytest.raises(ConfigError, match=what):
+            load()
+
+
+def test_what_is_taken_out_of_everything(user_file: Callable[[str], Path]) -> None:
+    user_file("redact = ['ACME-\\d+']\n")
+    settings = load(environ={"POOL_API_KEY": "abcd-1234-key"})
+    shown = config.redactor(settings, {"MY_TOKEN": "tok-998877"}).text("ACME-12 abcd-1234-key tok-998877 x")
+    assert shown == "[redacted: your pattern] [redacted: API key] [redacted: environment] x"
