@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from poolcli.tools import files
+from poolcli.tools import files, marks
 from poolcli.tools.base import Ctx, Output, ToolError
 from poolcli.tools.diffs import unified
 
@@ -32,6 +32,8 @@ async def run(ctx: Ctx, path: str, old: str, new: str, all: bool = False) -> Out
     """Replace the one occurrence of `old`, or every one with `all`."""
     place = files.locate(ctx, path)
     decoded = files.decode(files.load(place))
+    marks.refuse(old, decoded.text, what="old")
+    marks.refuse(new, decoded.text, what="new")
     done = replace(decoded.text, old, new, path=place.name, every=all)
     files.store(place, files.encode(done.text, decoded), ctx.outputs)
     diff = unified(place.name, files.printable(decoded.text), files.printable(done.text))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolcli.tools import files
+from poolcli.tools import files, marks
 from poolcli.tools.base import Ctx, Output, ToolError
 from poolcli.tools.diffs import unified
 
@@ -12,6 +12,7 @@ async def run(ctx: Ctx, path: str, content: str) -> Output:
     place = files.locate(ctx, path)
     before = _before(place)
     like = before or files.Decoded("")
+    marks.refuse(content, like.text, what="content")
     text = content
     # A file of CRLF stays one; else every line of it would count as changed.
     if "\r\n" in like.text and "\r" not in content and like.text.count("\r\n") == like.text.count("\n"):
