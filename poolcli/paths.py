@@ -68,25 +68,25 @@ def repository_state(common_git_dir: Path) -> Path:
 def private_dir(path: Path) -> Path:
     """Make a folder (and its parents) that only this user can enter; returns it.
 
-    Within the state folder every part has to be this user's own and is closed to others, whatever the umask, and
-    however it came to be there. Raises StoreError for a part that somebody else owns or can lead elsewhere, OSError
-    for one that cannot be made.
+    The state folder, and the folders of repositories and runs in it, have to be this user's own; they are closed to
+    others, whatever the umask, and however they came to be there. Raises StoreError for one that somebody else owns,
+    OSError for one that cannot be made.
     """
-    missing = path
-    new = []
-    while not os.path.lexists(missing):
-        new.append(missing)
-        missing = missing.parent
-    for folder in reversed(new):
-        with contextlib.suppress(FileExistsError):  # another process of ours made it in between
-            folder.mkdir(mode=0o700)
     top = state_dir()
-    if path.is_relative_to(top):
-        for folder in (top, *(parent for parent in reversed(path.parents) if top in parent.parents), path):
+    for folder in (*reversed(path.parents), path):
+        if not os.path.lexists(folder):
+            with contextlib.suppress(FileExistsError):  # another process of ours made it in between
+                folder.mkdir(mode=0o700)
+        # What lies deeper, in a run's folder, root may have given to the user whose commands it runs.
+        if folder.is_relative_to(top) and len(folder.relative_to(top).parts) <= _CHECKED:
             _own(folder)
-    elif not path.is_dir():
+    if not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     return path
+
+
+#: How deep below the state folder a folder's owner is looked at: REPOSITORY/runs/RUN.
+_CHECKED = 3
 
 
 def _own(folder: Path) -> None:
