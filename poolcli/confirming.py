@@ -116,4 +116,5 @@ class Confirmer(Struct):
             sandbox=self.space.sandbox,
             # A task about tests is judged with its own: the old ones may be what it was to change.
             own_tests=about_tests(self._task),
+            confine=self.space.confine,
         )

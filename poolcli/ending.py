@@ -9,12 +9,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from poolcli import __version__, process
+from poolcli import __version__, process, redact
 from poolcli.app import Session
 from poolcli.errors import BudgetError, Exit, InterruptedByUser, ModelError, PoolError, RefusedError
 from poolcli.events import Event
 from poolcli.interrupts import Interrupts
 from poolcli.loop import Outcome, solve
+from poolcli.paths import write_private
 from poolcli.store import result as results
 from poolcli.workspace import PATCH
 
@@ -102,7 +103,7 @@ async def _finish(session: Session, outcome: Outcome) -> dict[str, Any]:
         patch, problem = _keep_patch(session)
         result = _result(session, outcome, patch, problem)
         try:
-            _record(session, outcome, result, problem)
+            _record(session, outcome, result, problem, session.workspace.surprises(patch))
         finally:
             results.write(session.run.dir, result)
             if not problem:
@@ -124,16 +125,41 @@ def _keep_patch(session: Session) -> tuple[bytes, str]:
     """The patch, saved, and '' or what went wrong: then the worktree stays, the only copy of the work."""
     try:
         patch = session.workspace.patch()
-        (session.run.dir / PATCH).write_bytes(patch)
+        write_private(session.run.dir / PATCH, patch)
     except (PoolError, OSError) as error:
         return b"", f"the patch could not be saved ({error}); the work is in {session.workspace.root}"
+    _warn_of_secrets(session, patch)
     return patch, ""
 
 
-def _record(session: Session, outcome: Outcome, result: dict[str, Any], problem: str) -> None:
+#: Bytes of a patch that are looked at for secrets: a second of time.
+_LOOKED_AT = 20_000_000
+#: Places of secrets that one warning names.
+_PLACES = 5
+
+
+def _warn_of_secrets(session: Session, patch: bytes) -> None:
+    """Say where the patch adds a secret, or a mark of ours in place of one. It is never altered: it has to apply."""
+    found = redact.in_patch(patch[:_LOOKED_AT].decode("utf-8", "replace"), session.run.redactor)
+    for mark, words in (
+        (False, "what looks like a secret"),
+        (True, "the mark of a secret instead of its value"),
+    ):
+        places = [f"{f.path}:{f.line} ({f.kind})" for f in found if (f.kind == "mark") == mark]
+        if places:
+            more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
+            text = f"the change adds {words}: {', '.join(places[:_PLACES])}{more}; look before you land it"
+            session.run.notice(text, level="warning", code="secret-in-patch")
+
+
+def _record(
+    session: Session, outcome: Outcome, result: dict[str, Any], problem: str, surprises: list[str]
+) -> None:
     run = session.run
     if problem:
         run.notice(problem, level="error", code="patch-not-saved")
+    for line in surprises:
+        run.notice(line, level="warning", code="look-at")
     run.emit("turn.done", reason=outcome.status)
     told = {key: result[key] for key in ("exit_code", "patch", "usage", "seconds")}
     run.emit("run.ended", status=outcome.status, why=outcome.why, **told)

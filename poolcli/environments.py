@@ -2,9 +2,11 @@
 
 A borrowed folder (`.venv`, `node_modules`) is a real folder of links to the entries of the user's. Being a
 folder it is matched by ignore rules like `.venv/`, and removing it removes links, not packages. Commands can
-still write through the links; a copy-on-write view comes with the sandbox. Build output (`target`, `build`)
-and `.tox` are not borrowed: builds and tox write there all the time, and would leave the agent's code in the
-user's folders.
+still write through the links. Build output (`target`, `build`) and `.tox` are not borrowed: builds and tox write
+there all the time, and would leave the agent's code in the user's folders.
+
+All this is for sandboxes that cannot mount. Under bubblewrap commands see the worktree at the checkout's path and
+the folders in it with their writes kept apart (workspace.py); then `active` is all there is to do.
 """
 
 from __future__ import annotations
@@ -81,6 +83,20 @@ def variables(base: Mapping[str, str], main: Path, root: Path, shim: Path) -> di
     if python_path:
         result["PYTHONPATH"] = os.pathsep.join(python_path)
     return result
+
+
+def active(base: Mapping[str, str], main: Path, borrowed: Iterable[str]) -> dict[str, str]:
+    """PATH and VIRTUAL_ENV for commands that see the worktree at the checkout's own path.
+
+    Nothing has to be mapped: scripts, editable installs and links name the path at which the worktree is.
+    """
+    names = [name for name in (".venv", "venv") if name in borrowed and (main / name / "pyvenv.cfg").exists()]
+    if not names:
+        return {}
+    own = main / names[0]
+    path = base.get("PATH", os.defpath).split(os.pathsep)
+    rest = [entry for entry in path if entry != str(own / "bin")]
+    return {"VIRTUAL_ENV": str(own), "PATH": os.pathsep.join([str(own / "bin"), *rest])}
 
 
 def _mapped_entry(entry: str, main: Path, root: Path) -> str:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from poolcli import process, workspace, worktrees
 from poolcli.errors import WorkspaceError
 from poolcli.git import Repository, attempt, complaint, git
-from poolcli.paths import private_dir
+from poolcli.paths import private_dir, write_private
 from poolcli.process import Finished
 from poolcli.sandbox import Sandbox
 from poolcli.snapshot import behind_link
@@ -57,6 +57,7 @@ async def judge(
     state: Path,
     sandbox: Sandbox,
     own_tests: bool = False,
+    confine: workspace.Confine | None = None,
 ) -> T:
     """Do `work` in a fresh place and remove the place, however that ends.
 
@@ -65,7 +66,9 @@ async def judge(
     apply is no error: `Place.problem` says so, and the place is the base alone. Raises WorkspaceError when the
     place cannot be made.
     """
-    with place(repo, base=base, patch=patch, state=state, sandbox=sandbox, own_tests=own_tests) as made:
+    with place(
+        repo, base=base, patch=patch, state=state, sandbox=sandbox, own_tests=own_tests, confine=confine
+    ) as made:
         return await work(made)
 
 
@@ -80,6 +83,7 @@ async def run(
     timeout: float,
     log: Path,
     own_tests: bool = False,
+    confine: workspace.Confine | None = None,
 ) -> list[Finished]:
     """Run shell commands one after the other in a fresh place, each at most `timeout` seconds.
 
@@ -97,12 +101,21 @@ async def run(
             for number, command in enumerate(commands)
         ]
 
-    return await judge(repo, work, base=base, patch=patch, state=state, sandbox=sandbox, own_tests=own_tests)
+    return await judge(
+        repo, work, base=base, patch=patch, state=state, sandbox=sandbox, own_tests=own_tests, confine=confine
+    )
 
 
 @contextlib.contextmanager
 def place(
-    repo: Repository, *, base: str, patch: bytes, state: Path, sandbox: Sandbox, own_tests: bool = False
+    repo: Repository,
+    *,
+    base: str,
+    patch: bytes,
+    state: Path,
+    sandbox: Sandbox,
+    own_tests: bool = False,
+    confine: workspace.Confine | None = None,
 ) -> Iterator[Place]:
     """A fresh place for the time of a `with`; see `judge`."""
     _sweep(state)
@@ -113,7 +126,9 @@ def place(
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            space = workspace.reopen(repo, run_id=name, state=state, base=base, sandbox=sandbox)
+            space = workspace.reopen(
+                repo, run_id=name, state=state, base=base, sandbox=sandbox, confine=confine
+            )
             problem = _apply(space, patch)
             # Nothing of what lies here is work to be saved.
             (folder / worktrees.RECORD).unlink(missing_ok=True)
@@ -144,7 +159,7 @@ def _apply(space: Workspace, patch: bytes) -> str:
     if not patch.strip():
         return ""
     file = space.run_dir / "change"
-    file.write_bytes(patch)
+    write_private(file, patch)
     # git itself refuses paths outside of the folder, in .git and behind links.
     answer = attempt([*space.repo.pin(space.root), "apply", "--whitespace=nowarn", str(file)], cwd=space.root)
     return (complaint(answer.err) or "git apply failed") if answer.code else ""

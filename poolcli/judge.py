@@ -23,7 +23,7 @@ async def record(
     # Numbered by the events so far, not by this process: a resumed run must not overwrite earlier logs.
     log = outputs / f"checks-{len(run.events)}.txt"
     run.emit("checks.started", phase=phase, command=checks.command)
-    report = await run_checks(place.run, checks, timeout=timeout, log=log, root=str(place.root))
+    report = await run_checks(place.run, checks, timeout=timeout, log=log, root=str(place.seen))
     run.emit(
         "checks.done",
         phase=phase,

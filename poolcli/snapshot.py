@@ -25,7 +25,11 @@ LITTER = BORROWED | {
     ".nox",
 }
 LITTER_ENDINGS = (".pyc", ".pyo")
-_LITTER_OPTIONS = tuple(f"--exclude={name}" for name in (*sorted(LITTER), "*.pyc", "*.pyo"))
+LITTER_PATTERNS = (*sorted(LITTER), *(f"*{ending}" for ending in LITTER_ENDINGS))
+_LITTER_OPTIONS = tuple(f"--exclude={pattern}" for pattern in LITTER_PATTERNS)
+#: Folders of build output and of fetched packages. Where commands can be given a view of them that keeps their
+#: writes apart, they save a build from the beginning; only where git ignores them.
+BUILT = frozenset({"target", ".tox", ".nox", "vendor", ".gradle", ".next"})
 
 
 class Snapshot(Struct, frozen=True):
@@ -46,6 +50,8 @@ class Changes(Struct, frozen=True):
     skipped: tuple[str, ...] = ()
     #: Ignored or untracked folders of installed packages (`.venv`, `packages/a/node_modules`).
     borrowed: tuple[str, ...] = ()
+    #: Ignored folders of build output (`target`).
+    built: tuple[str, ...] = ()
 
 
 def look(repo: Repository) -> Changes:
@@ -66,10 +72,13 @@ def look(repo: Repository) -> Changes:
     dirty: list[str] = []
     skipped: list[str] = []
     borrowed: set[str] = set()
+    built: set[str] = set()
     for entry in out.split(b"\0")[:-1]:
         code, path = entry[:2], os.fsdecode(entry[3:])
-        if code in (b"??", b"!!") and (folder := _borrowed_folder(path)):
+        if code in (b"??", b"!!") and (folder := _within(path, BORROWED)):
             borrowed.add(folder)
+        elif code == b"!!" and path.endswith("/") and (folder := _within(path, BUILT)):
+            built.add(folder)
         elif code == b"!!" or (code == b"??" and _litter(path)):
             continue
         elif path.endswith("/"):
@@ -78,12 +87,13 @@ def look(repo: Repository) -> Changes:
             skipped.append(f"{path} cannot be read")
         else:
             dirty.append(path)
-    return Changes(tuple(sorted(set(dirty))), tuple(skipped), tuple(sorted(borrowed)))
+    return Changes(tuple(sorted(set(dirty))), tuple(skipped), tuple(sorted(borrowed)), tuple(sorted(built)))
 
 
-def _borrowed_folder(path: str) -> str:
+def _within(path: str, names: Collection[str]) -> str:
+    """The first folder on a path that has one of these names, '' when there is none."""
     parts = path.rstrip("/").split("/")
-    at = next((i for i, part in enumerate(parts) if part in BORROWED), None)
+    at = next((i for i, part in enumerate(parts) if part in names), None)
     return "" if at is None else "/".join(parts[: at + 1])
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from poolcli import fresh, process
+from poolcli import fresh
 from poolcli.fresh import Place
 from poolcli.git import Repository, git
 from poolcli.process import Finished
@@ -214,10 +214,8 @@ class _Verification:
     ) -> Finished:
         space = place.space
         async with self.line(title) as line:
-            return await process.run(
-                space.argv(command),
-                cwd=space.root,
-                env=space.environment,
+            return await space.run(
+                command,
                 timeout=timeout or self.wish.timeout,
                 log=log,
                 limit=measuring.LOG,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from poolcli import beneath, environments, process, snapshot, worktrees
+from msgspec import structs
+
+from poolcli import beneath, environments, paths, process, shadow, snapshot, surprises, worktrees
 from poolcli.errors import PoolError, WorkspaceError
 from poolcli.git import Repository, attempt, git
-from poolcli.paths import private_dir
+from poolcli.paths import private_dir, write_private
 from poolcli.process import Finished
-from poolcli.sandbox import Confinement, Launch, Sandbox, command_environment, wrap
+from poolcli.sandbox import Confinement, Launch, Overlay, Sandbox, command_environment, ownership, wrap
 from poolcli.snapshot import Snapshot
 from poolcli.worktrees import Record
 
@@ -40,19 +42,48 @@ _DIFF = (
     "--diff-algorithm=myers",
 )
 
+#: HOME of commands where it can be mounted.
+_SEEN_HOME = "/run/pool/home"
+#: Given the confinement of a workspace's commands, gives the one to use.
+Confine = Callable[[Confinement], Confinement]
+
 
 class Workspace:
     """One run's worktree. Made by `create` or `reopen`; `remove` ends it."""
 
-    def __init__(self, repo: Repository, run_dir: Path, root: Path, record: Record, sandbox: Sandbox) -> None:
+    def __init__(
+        self,
+        repo: Repository,
+        run_dir: Path,
+        root: Path,
+        record: Record,
+        sandbox: Sandbox,
+        confine: Confine | None = None,
+    ) -> None:
         self.repo = repo
         self.run_dir = run_dir
         #: The worktree: absolute, without links in it.
         self.root = root
         self.sandbox = sandbox
         self.record = record
+        #: Adds to what commands may reach (tools, caches, the network) what is not the workspace's to know.
+        self.confine = confine
         self._environment: dict[str, str] = {}
+        self._readable: tuple[Path, ...] | None = None
         self._files: list[tuple[str, int]] | None = None
+        #: Repositories that commands made in the worktree, as `patch` found them last.
+        self.nested: tuple[str, ...] = ()
+
+    @property
+    def seen(self) -> Path:
+        """Where commands see the worktree: in place of the user's checkout where the sandbox can mount it there,
+        so that what is installed from the checkout by its path is the run's."""
+        return self.repo.top if self.mounted else self.root
+
+    @property
+    def mounted(self) -> bool:
+        """Whether commands see other folders than the host has at the same paths."""
+        return self.sandbox.name == "bubblewrap"
 
     @property
     def base(self) -> str:
@@ -82,7 +113,7 @@ class Workspace:
 
     def folder(self) -> beneath.Folder:
         """The worktree, opened, to be closed: files in it are read and changed through this alone."""
-        return beneath.Folder(self.root)
+        return beneath.Folder(self.root, seen=str(self.seen))
 
     def resolve(self, path: str) -> Path:
         """Where a path as the model wrote it leads: inside the worktree, without links, not git's.
@@ -109,22 +140,105 @@ class Workspace:
     def environment(self) -> dict[str, str]:
         """The environment of commands: no secrets, and the worktree's code instead of the user's."""
         if not self._environment:
-            shim = self.run_dir / "pythonpath"
-            extra = environments.variables(os.environ, self.repo.top, self.root, shim)
-            self._environment = command_environment(os.environ, run_id=self.run_dir.name, extra=extra)
+            run_id = self.run_dir.name
+            if self.mounted:
+                extra = environments.active(os.environ, self.repo.top, self.record.borrowed)
+            else:
+                shim = self.run_dir / "pythonpath"
+                extra = environments.variables(os.environ, self.repo.top, self.root, shim)
+                # Without the worktree's .git a command must not find a repository around the state folder.
+                extra["GIT_CEILING_DIRECTORIES"] = str(self.root.parent)
+            if self._confined:
+                from poolcli.sandbox import environment, toolchains
+
+                home = _SEEN_HOME if self.mounted else str(self.run_dir / "home")
+                extra = {**toolchains.variables(paths.home()), **extra}
+                self._environment = environment.confined_environment(
+                    os.environ, run_id=run_id, home=home, extra=extra
+                )
+            else:
+                self._environment = command_environment(os.environ, run_id=run_id, extra=extra)
         return self._environment
 
-    def launch(self, command: str) -> Launch:
-        """The process that runs a shell command, confined as configured."""
-        shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"  # noqa: PTH110
-        confinement = Confinement(root=self.root, seen=self.root, home=self.run_dir / "home")
-        return wrap(self.sandbox, [shell, "-c", command], confinement, self.environment)
+    @property
+    def _confined(self) -> bool:
+        """Whether commands have a HOME of their own, and of the user's only what is shown to them."""
+        return self.sandbox.name in ("bubblewrap", "landlock", "seatbelt")
 
-    def argv(self, command: str) -> list[str]:
-        """The argument list of `launch`, for callers that pass no descriptors."""
-        launch = self.launch(command)
-        launch.close()
-        return launch.argv
+    def _tools(self) -> tuple[Path, ...]:
+        """The user's tools that lie in folders which commands do not see; looked for once."""
+        if self._readable is None:
+            from poolcli.sandbox import bubblewrap, toolchains
+
+            home = paths.home()
+            hidden = bubblewrap.masked(home)
+            self._readable = toolchains.readable(os.environ, home=home, hidden=hidden, checkout=self.repo.top)
+        return self._readable
+
+    @property
+    def confinement(self) -> Confinement:
+        """What commands may reach. Looks at the worktree: what may be mounted in it depends on what lies there."""
+        objects, *borrowed = shadow.stores(self.repo) or (self.repo.common_dir / "objects",)
+        common = self.repo.common_dir.resolve()
+        hidden = [paths.state_dir(), self.run_dir.parent.parent, paths.config_dir()]
+        if not common.is_relative_to(self.repo.top):  # else the worktree lies over it
+            hidden.append(common)
+        # Links to packages lead there; a mount needs nothing of the kind.
+        packages = () if self.mounted else tuple(self.repo.top / folder for folder in self.record.borrowed)
+        tools = self._tools() if self._confined else ()
+        home = private_dir(self.run_dir / "home")
+        if (owner := _owner(self)) and home.stat().st_uid != owner[0]:
+            _give(self, home)
+        whole = Confinement(
+            root=self.root,
+            seen=self.seen,
+            home=home,
+            git_dir=self.run_dir / "git",
+            objects=objects,
+            overlays=tuple(self._overlays()) if self.mounted else (),
+            readable=(*borrowed, *packages, *tools),
+            hidden=tuple(hidden),
+        )
+        return self.confine(whole) if self.confine else whole
+
+    def _overlays(self) -> Iterator[Overlay]:
+        from poolcli.sandbox import bubblewrap, surroundings
+
+        for number, folder in enumerate(self.record.borrowed):
+            lower, place = self.repo.top / folder, self.root / folder
+            # Commands can turn what was a folder into a link: what is mounted there would land elsewhere.
+            if not lower.is_dir() or snapshot.behind_link(self.root, folder) or place.is_symlink():
+                continue
+            upper = private_dir(self.run_dir / "overlays" / str(number))
+            overlay = Overlay(lower=lower, seen=self.seen / folder, upper=upper)
+            # Packages are of use read-only too; build output that cannot be written only stops a build.
+            if lower.name in snapshot.BORROWED or (
+                bubblewrap.overlay_options(overlay, user=os.geteuid() != 0)
+                and surroundings.overlays_work(upper)
+            ):
+                with contextlib.suppress(OSError):
+                    place.mkdir(exist_ok=True)
+                    yield overlay
+
+    def launch(self, command: str) -> Launch:
+        """What to start so that a shell command runs in the worktree, confined as configured.
+
+        Raises WorkspaceError when the worktree is gone. The caller closes it after the start.
+        """
+        self._check()
+        self._mend()
+        shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"  # noqa: PTH110
+        return wrap(self.sandbox, [shell, "-c", command], self.confinement, self.environment)
+
+    def _mend(self) -> None:
+        """Make the repository that commands see again where an earlier command removed it."""
+        git_dir = self.run_dir / "git"
+        try:
+            shadow.link(self.root, shadow.SEEN if self.mounted else git_dir)
+            if not shadow.whole(git_dir):
+                _make_shadow(self)
+        except OSError as error:
+            raise WorkspaceError(f"the run's own repository cannot be made again: {error}") from error
 
     async def run(
         self,
@@ -133,9 +247,12 @@ class Workspace:
         timeout: float,
         log: Path | None = None,
         on_output: Callable[[str], None] | None = None,
+        limit: int = 30_000,
     ) -> Finished:
-        """Run a shell command in the worktree; `timeout` in seconds. Raises WorkspaceError if it is gone."""
-        self._check()
+        """Run a shell command in the worktree; `timeout` in seconds, `limit` in bytes, as `process.run` takes them.
+
+        Raises WorkspaceError if the worktree is gone.
+        """
         launch = self.launch(command)
         try:
             return await process.run(
@@ -145,15 +262,24 @@ class Workspace:
                 timeout=timeout,
                 log=log,
                 on_output=on_output,
+                limit=limit,
                 pass_fds=launch.fds,
             )
         finally:
             launch.close()
 
+    def pinned(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Options and environment for asking git about the worktree's files.
+
+        With them git reads no configuration and no index that commands could have written.
+        """
+        return self.repo.pin(self.root), {"GIT_INDEX_FILE": str(self.run_dir / worktrees.INDEX)}
+
     def patch(self) -> bytes:
         """The changes since the base as a git patch, new and binary files included; the same content gives
         the same bytes. Raises WorkspaceError when the worktree is gone or cannot be read."""
         with _Content(self) as content:
+            self.nested = tuple(content.nested)
             if not content.changed:
                 return b""
             return git([*content.pin, *_DIFF, self.base], cwd=self.root, env=content.env)
@@ -167,6 +293,14 @@ class Workspace:
         """The files that differ from the base, new ones included; sorted."""
         with _Content(self) as content:
             return content.changed
+
+    def surprises(self, patch: bytes) -> list[str]:
+        """What a person should look at in a patch of this worktree before taking it over; a line for each."""
+        made = [
+            f"{path} holds a git repository of its own: its files count, not its history"
+            for path in self.nested
+        ]
+        return [*surprises.look(patch), *made]
 
     def remove(self) -> None:
         """Remove the worktree; does nothing when it is gone. What cannot be removed is left to `collect`."""
@@ -200,6 +334,7 @@ class _Content:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(space.repo.common_dir / "objects"),
         }
         self.changed: list[str] = []
+        self.nested: list[str] = []
 
     def __enter__(self) -> _Content:
         space = self._space
@@ -220,6 +355,7 @@ class _Content:
         paths: list[str] = []
         for path in snapshot.differing(space.repo, space.root, self.env, space.record.gitlinks):
             if path.endswith("/"):  # a repository that a command made: its files, without its .git
+                self.nested.append(path)
                 paths += snapshot.nested_files(space.repo, space.root, path, self._empty)
             else:
                 paths.append(path)
@@ -257,7 +393,9 @@ def _listing(repo: Repository, commit: str) -> tuple[list[tuple[str, int]], list
     return files, gitlinks
 
 
-def create(repo: Repository, *, run_id: str, state: Path, sandbox: Sandbox) -> Workspace:
+def create(
+    repo: Repository, *, run_id: str, state: Path, sandbox: Sandbox, confine: Confine | None = None
+) -> Workspace:
     """A new worktree that holds the user's checkout as it is: tracked and untracked, not ignored.
 
     `state` is the repository's state folder. The caller holds the run's lock. Raises WorkspaceError and
@@ -270,7 +408,12 @@ def create(repo: Repository, *, run_id: str, state: Path, sandbox: Sandbox) -> W
         taken = snapshot.take(
             repo, changes, ref=worktrees.base_ref(run_id), scratch=run_dir / "snapshot-index"
         )
-        return _fill(repo, root, run_dir, taken, changes, sandbox)
+        worktrees.hold(repo, run_dir, taken.commit)
+        record = Record(taken.commit, taken.head, changes.dirty, (), changes.skipped)
+        space = Workspace(repo, run_dir, root, record, sandbox, confine)
+        _check_out(space, changes)
+        space.record.save(run_dir)
+        return space
     except BaseException as error:
         worktrees.discard(repo, run_id, state)
         if isinstance(error, OSError):
@@ -278,18 +421,62 @@ def create(repo: Repository, *, run_id: str, state: Path, sandbox: Sandbox) -> W
         raise
 
 
-def _fill(
-    repo: Repository, root: Path, run_dir: Path, taken: Snapshot, changes: snapshot.Changes, sandbox: Sandbox
-) -> Workspace:
-    worktrees.add(repo, root, taken.commit, run_dir.name)
-    environments.borrow(repo.top, root, changes.borrowed)
-    gitlinks, notes = _submodules(repo, root, taken.commit, run_dir)
-    # Before the record: a record without an index would make every file look changed by another process.
-    if (admin := worktrees.admin_dir(repo, root)) is not None:
-        snapshot.copy_index(admin / "index", run_dir / worktrees.INDEX)
-    record = Record(taken.commit, taken.head, changes.dirty, gitlinks, (*changes.skipped, *notes))
-    record.save(run_dir)
-    return Workspace(repo, run_dir, root, record, sandbox)
+def _check_out(space: Workspace, changes: snapshot.Changes) -> None:
+    """Everything of a worktree but the record's file, which says that it is whole."""
+    repo, root, record = space.repo, space.root, space.record
+    worktrees.add(repo, root, record.base, space.run_dir)
+    gitlinks, notes = _submodules(repo, root, record.base, space.run_dir)
+    if space.mounted:
+        borrowed = _free(root, (*changes.borrowed, *changes.built))
+    else:
+        borrowed = _free(root, changes.borrowed)
+        environments.borrow(repo.top, root, borrowed)
+    space.record = structs.replace(
+        record,
+        gitlinks=gitlinks,
+        notes=(*record.notes, *notes),
+        borrowed=borrowed,
+        stores=tuple(map(str, _stores(space))),
+    )
+    _give(space, root)
+    if _owner(space):  # whose files they are is part of what the index compares
+        pin, env = space.pinned()
+        attempt([*pin, "update-index", "-q", "--refresh"], cwd=root, env=env)
+    _make_shadow(space)
+
+
+def _owner(space: Workspace) -> tuple[int, int] | None:
+    """Whose rights commands have, where pool is root's and the checkout another user's."""
+    return ownership.foreign_owner(space.repo.top) if space.mounted else None
+
+
+def _give(space: Workspace, *folders: Path) -> None:
+    if owner := _owner(space):
+        ownership.give(folders, owner)
+
+
+def _free(root: Path, folders: Iterable[str]) -> tuple[str, ...]:
+    """Those of the user's ignored folders that the checkout has nothing at: a tracked one is code like any other."""
+    return tuple(f for f in folders if not os.path.lexists(root / f) and (root / f).parent.is_dir())
+
+
+def _stores(space: Workspace) -> tuple[Path, ...]:
+    """The object stores as commands see them."""
+    own, *borrowed = shadow.stores(space.repo) or (space.repo.common_dir / "objects",)
+    return (shadow.SEEN_OBJECTS if space.mounted else own, *borrowed)
+
+
+def _make_shadow(space: Workspace) -> None:
+    shadow.make(
+        space.repo,
+        space.run_dir / "git",
+        commit=space.base,
+        index=space.run_dir / worktrees.INDEX,
+        objects=_stores(space),
+        ignored=[*snapshot.LITTER_PATTERNS, *(f"/{folder}" for folder in space.record.borrowed)],
+    )
+    shadow.link(space.root, shadow.SEEN if space.mounted else space.run_dir / "git")
+    _give(space, space.run_dir / "git")
 
 
 def _submodules(
@@ -327,7 +514,15 @@ def _fill_submodule(main: Path, target: Path, sha: str, run_dir: Path) -> bool:
     return True
 
 
-def reopen(repo: Repository, *, run_id: str, state: Path, base: str, sandbox: Sandbox) -> Workspace:
+def reopen(
+    repo: Repository,
+    *,
+    run_id: str,
+    state: Path,
+    base: str,
+    sandbox: Sandbox,
+    confine: Confine | None = None,
+) -> Workspace:
     """The worktree of an earlier run: as it is, or made again from `base` and the saved patch.
 
     The caller holds the run's lock. Raises WorkspaceError, for example when git has collected the base.
@@ -336,7 +531,10 @@ def reopen(repo: Repository, *, run_id: str, state: Path, base: str, sandbox: Sa
     root = private_dir(worktrees.folder(state)).resolve() / run_id
     record = Record.load(run_dir)
     if record is not None and record.base == base and root.is_dir():
-        return Workspace(repo, run_dir, root, record, sandbox)
+        space = Workspace(repo, run_dir, root, record, sandbox, confine)
+        if record.stores == tuple(map(str, _stores(space))):
+            return space
+        _save(space)  # made for another sandbox: made again for this one
     try:
         worktrees.remove(repo, root, run_dir)
     except OSError as error:
@@ -347,24 +545,23 @@ def reopen(repo: Repository, *, run_id: str, state: Path, base: str, sandbox: Sa
             f"its changes are in {run_dir / PATCH}; `pool apply` still lands them",
         )
     try:
-        worktrees.add(repo, root, base, run_id)
-        changes = snapshot.look(repo)
-        environments.borrow(repo.top, root, changes.borrowed)
-        gitlinks, notes = _submodules(repo, root, base, run_dir)
-        if (admin := worktrees.admin_dir(repo, root)) is not None:
-            snapshot.copy_index(admin / "index", run_dir / worktrees.INDEX)
+        if not run_id.endswith(worktrees.PLACE):  # there for a moment, and its base is the user's or a run's
+            worktrees.hold(repo, run_dir, base)
+        space = Workspace(repo, run_dir, root, Record(base, base), sandbox, confine)
+        _check_out(space, snapshot.look(repo))
         patch = run_dir / PATCH
         if patch.exists() and patch.stat().st_size:
             git([*repo.pin(root), "apply", "--whitespace=nowarn", str(patch)], cwd=root)
-    except BaseException:
+        # Last: without a record, `collect` takes no patch from a worktree that is not whole.
+        space.record.save(run_dir)
+    except BaseException as error:
         # Not `discard`: the snapshot and the patch are the run's only copies.
         with contextlib.suppress(OSError):
             worktrees.remove(repo, root, run_dir)
+        if isinstance(error, OSError):
+            raise WorkspaceError(f"the worktree could not be made: {error}") from error
         raise
-    # Last: without a record, `collect` takes no patch from a worktree that is not whole.
-    record = Record(base, base, (), gitlinks, tuple(notes))
-    record.save(run_dir)
-    return Workspace(repo, run_dir, root, record, sandbox)
+    return space
 
 
 def _exists(repo: Repository, commit: str) -> bool:
@@ -398,6 +595,8 @@ def _collect(repo: Repository, state: Path, run_id: str) -> str:
         if place:
             worktrees.remove_tree(run_dir)
             return f"a verdict was stopped; the place {run_id} it was made in is removed"
+        if record is None and not (run_dir / PATCH).exists():
+            worktrees.drop_ref(repo, run_id)  # killed before it began: nobody takes this base up again
     except (PoolError, OSError) as error:
         return f"run {run_id} was stopped; its worktree stays at {root}: {error}"
     return f"run {run_id} was stopped; {saved or 'nothing of it had to be saved'}"
@@ -411,7 +610,7 @@ def _save(space: Workspace) -> str:
     patch = space.patch()
     target = space.run_dir / PATCH
     partial = space.run_dir / f"{PATCH}.part"
-    partial.write_bytes(patch)
+    write_private(partial, patch)
     partial.replace(target)
     return f"its changes are in {target}" if patch else "it had changed nothing"
 

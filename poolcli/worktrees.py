@@ -1,7 +1,7 @@
-"""Linked worktrees under the state folder: made by git, removed by us, with the record of what a run needs.
+"""Worktrees under the state folder: plain folders that git fills, with the record of what a run needs.
 
-Removal is done by hand because git has no command for it that is right: `worktree prune` would also forget
-the user's own stale worktrees, and neither it nor `worktree remove` clears one whose creation was killed.
+Nothing of them is entered in the user's .git, but for a ref that keeps the base from being collected while it is
+needed. The repository that commands see in a worktree is another one (shadow.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from poolcli.errors import PoolError
-from poolcli.git import GitError, Repository, git
+from poolcli.git import Repository, attempt, git
+from poolcli.paths import write_private
 
 #: From this many files on, four checkout workers are faster (measured: 78,000 files in 4.5 s, not 8.5).
 MANY_FILES = 10_000
@@ -28,6 +29,11 @@ MANY_FILES = 10_000
 RECORD = "workspace.json"
 #: The worktree's index as checked out: what content is compared with. Commands can change git's own.
 INDEX = "index"
+#: Says that the base's ref was made for the time of the worktree only: the base is a commit of the user's.
+HELD = "held"
+#: Folders of a run that go with its worktree: what content is read into, the run's own repository, the HOME of
+#: commands and what they write over the user's packages.
+FOLDERS = ("objects", "git", "git.new", "git.old", "home", "overlays")
 #: Ending of the names of places that only a verdict is made in (fresh.py): there is no work in them.
 PLACE = ".verdict"
 
@@ -43,11 +49,15 @@ class Record(Struct, frozen=True):
     gitlinks: tuple[str, ...] = ()
     #: What was left out and why, for people.
     notes: tuple[str, ...] = ()
+    #: The user's ignored folders of packages and build output.
+    borrowed: tuple[str, ...] = ()
+    #: Where the run's own repository finds the user's objects: it differs with the sandbox.
+    stores: tuple[str, ...] = ()
 
     def save(self, run_dir: Path) -> None:
         """Write the record; it is there whole or not at all."""
         partial = run_dir / f"{RECORD}.part"
-        partial.write_text(json.dumps(asdict(self)), "utf-8")
+        write_private(partial, json.dumps(asdict(self)).encode())
         partial.replace(run_dir / RECORD)
 
     @classmethod
@@ -55,7 +65,7 @@ class Record(Struct, frozen=True):
         """The record of a run; None when its worktree was never complete or is gone."""
         try:
             data: dict[str, Any] = json.loads((run_dir / RECORD).read_text("utf-8"))
-            lists = {name: tuple(data.get(name, ())) for name in ("dirty", "gitlinks", "notes")}
+            lists = {name: tuple(data.get(name, ())) for name in _LISTS}
             return cls(base=data["base"], head=data["head"], **lists)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -63,35 +73,47 @@ class Record(Struct, frozen=True):
             return None
 
 
+_LISTS = ("dirty", "gitlinks", "notes", "borrowed", "stores")
+
+
 def folder(state: Path) -> Path:
     """Where the worktrees of a repository lie."""
     return state / "worktrees"
 
 
-def add(repo: Repository, root: Path, commit: str, run_id: str) -> None:
-    """Check `commit` out at `root` as a linked, locked, detached worktree. Raises GitError."""
+def add(repo: Repository, root: Path, commit: str, run_dir: Path) -> None:
+    """Check `commit` out at `root`, as the user's checkout would; the index of it goes to the run's folder.
+
+    Raises GitError, and OSError when there is something at `root`.
+    """
+    root.mkdir()
     # The mark lets the checkout of a killed `pool` be found, which goes on writing for a while.
-    env = {"POOL_RUN": run_id}
-    made = ["worktree", "add", "--no-checkout", "--quiet", "--lock", f"--reason=pool {run_id}", "--detach"]
-    with _registry(root.parent):
-        git([*repo.pin(), *made, str(root), commit], cwd=repo.top, env=env)
-    admin = admin_dir(repo, root)
-    if admin is None:
-        raise GitError(f"git worktree add made no worktree at {root}")
+    env = {"POOL_RUN": run_dir.name, "GIT_INDEX_FILE": str(run_dir / INDEX)}
     workers = ["-c", "checkout.workers=4"] if _file_count(repo) > MANY_FILES else []
-    pin = (f"--git-dir={admin}", f"--work-tree={root}")
-    git([*workers, *pin, "read-tree", "--reset", "-u", commit], cwd=root, env=env)
+    git([*workers, *repo.pin(root), "read-tree", "--reset", "-u", commit], cwd=root, env=env)
 
 
-@contextlib.contextmanager
-def _registry(parent: Path) -> Iterator[None]:
-    """One of ours at a time in the user's .git/worktrees: git dies of an entry that is just made or removed."""
-    file = os.open(parent.with_name("worktrees.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(file)
+def hold(repo: Repository, run_dir: Path, commit: str) -> None:
+    """Keep `commit` from git's collection while the worktree is there, where no snapshot's ref does it already."""
+    ref = base_ref(run_dir.name)
+    if attempt([*repo.pin(), "rev-parse", "--verify", "--quiet", ref], cwd=repo.top).code == 0:
+        return
+    (run_dir / HELD).touch()  # first: who finds the ref must know whose it is
+    git([*repo.pin(), "update-ref", ref, commit], cwd=repo.top)
+
+
+def _release(repo: Repository, run_dir: Path) -> None:
+    if (run_dir / HELD).exists():
+        drop_ref(repo, run_dir.name)
+        (run_dir / HELD).unlink(missing_ok=True)
+
+
+def drop_ref(repo: Repository, run_id: str) -> None:
+    """Remove the ref that keeps a run's base, and the lock that a killed git left on it. Never fails."""
+    ref = base_ref(run_id)
+    (repo.common_dir / f"{ref}.lock").unlink(missing_ok=True)
+    with contextlib.suppress(PoolError):
+        git([*repo.pin(), "update-ref", "-d", ref], cwd=repo.top)
 
 
 def _file_count(repo: Repository) -> int:
@@ -104,54 +126,35 @@ def _file_count(repo: Repository) -> int:
         return 0
 
 
-def admin_dir(repo: Repository, root: Path) -> Path | None:
-    """The folder inside the user's .git that belongs to the worktree at `root`; None when there is none."""
-    likely = repo.common_dir / "worktrees" / root.name
-    if _place(likely) == root:
-        return likely
-    return next((entry for entry, place in _linked(repo) if place == root), None)
-
-
-def _place(admin: Path) -> Path | None:
-    """The worktree that an admin folder belongs to."""
-    try:
-        text = os.fsdecode((admin / "gitdir").read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return Path(text.removesuffix("\n")).parent
-
-
-def _linked(repo: Repository) -> Iterator[tuple[Path, Path]]:
-    try:
-        entries = sorted((repo.common_dir / "worktrees").iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        if place := _place(entry):
-            yield entry, place
-
-
 def found(repo: Repository, state: Path) -> set[str]:
-    """Run ids of all worktrees of ours: folders, and what the user's .git knows of. Runs no git."""
+    """Run ids of all worktrees of ours: folders, and what an older pool entered in the user's .git. Runs no git."""
     parent = folder(state).resolve()
-    names = {place.name for _, place in _linked(repo) if place.parent == parent}
+    names = {place.name for _, place in _entries(repo) if place.parent == parent}
     with contextlib.suppress(FileNotFoundError):
         names.update(path.name for path in parent.iterdir())
     return names
 
 
+def _entries(repo: Repository) -> Iterator[tuple[Path, Path]]:
+    """The linked worktrees of the repository: entry in the user's .git, and the place that it is for."""
+    for file in sorted((repo.common_dir / "worktrees").glob("*/gitdir")):
+        with contextlib.suppress(OSError):
+            yield file.parent, Path(os.fsdecode(file.read_bytes()).removesuffix("\n")).parent
+
+
 def remove(repo: Repository, root: Path, run_dir: Path) -> None:
-    """Remove a worktree, its admin folder and what was kept to read it. Raises OSError when it stays."""
+    """Remove a worktree and what was kept for the time of it. Raises OSError when it stays."""
+    _release(repo, run_dir)
     for name in (RECORD, INDEX):
         (run_dir / name).unlink(missing_ok=True)
     for path in run_dir.glob(f"{INDEX}.*"):
         path.unlink(missing_ok=True)
-    remove_tree(run_dir / "objects")
-    admin = admin_dir(repo, root)
+    for name in FOLDERS:
+        remove_tree(run_dir / name)
     remove_tree(root)
-    if admin is not None:
-        with _registry(root.parent):
-            remove_tree(admin)
+    for entry, place in list(_entries(repo)):
+        if place == root:
+            remove_tree(entry)
 
 
 def discard(repo: Repository, run_id: str, state: Path) -> None:
@@ -159,12 +162,11 @@ def discard(repo: Repository, run_id: str, state: Path) -> None:
     already, or cannot be removed, is no error."""
     with contextlib.suppress(OSError):
         remove(repo, folder(state).resolve() / run_id, state / "runs" / run_id)
-    with contextlib.suppress(PoolError):
-        git([*repo.pin(), "update-ref", "-d", base_ref(run_id)], cwd=repo.top)
+    drop_ref(repo, run_id)
 
 
 def base_ref(run_id: str) -> str:
-    """The ref that keeps a run's snapshot from being collected by git."""
+    """The ref that keeps a run's base from being collected by git."""
     return f"refs/pool/base/{run_id}"
 
 

@@ -58,15 +58,17 @@ def test_a_clean_checkout(tmp_path: Path) -> None:
     space = start(top, tmp_path)
     assert space.root == tmp_path / "st" / "worktrees" / "run-1"
     assert content(space.root) == content(top)
-    assert b"locked pool run-1" in sh(top, "worktree", "list", "--porcelain")
+    assert not (top / ".git/worktrees").exists(), "nothing is entered in the user's .git but the base's ref"
     assert space.base == space.snapshot.head == find_repository(top).head
     assert space.dirty == () and space.notes == ()
-    assert sh(top, "for-each-ref", "refs/pool") == b""
+    assert sh(top, "rev-parse", "refs/pool/base/run-1").decode().strip() == space.base
     assert space.patch() == b"" and space.changed() == []
     assert space.files() == [("a.py", 14), ("run.sh", 10), ("sub/b.py", 2)]
     space.remove()
     assert private_state(top / ".git") == before
-    assert not space.root.exists() and list((top / ".git/worktrees").iterdir()) == []
+    assert not space.root.exists() and not (top / ".git/worktrees").exists()
+    assert sh(top, "for-each-ref", "refs/pool") == b""
+    assert list(space.run_dir.iterdir()) == []
 
 
 def dirty_checkout(top: Path) -> Path:
@@ -265,7 +267,7 @@ def test_odd_folder_names(tmp_path: Path, name: str) -> None:
     put(space.root, {"new.py": "changed\n"})
     assert b"+changed" in space.patch()
     space.remove()
-    assert list((top / ".git/worktrees").iterdir()) == []
+    assert not (top / ".git/worktrees").exists()
 
 
 def test_crlf_with_autocrlf(tmp_path: Path) -> None:
@@ -509,7 +511,7 @@ def test_the_worktree_vanishes(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="is gone"):
         asyncio.run(space.run("true", timeout=9))
     space.remove()
-    assert list((space.repo.common_dir / "worktrees").iterdir()) == []
+    assert not (space.repo.common_dir / "worktrees").exists()
 
 
 def test_read_only_folders_are_removed(tmp_path: Path) -> None:
@@ -557,7 +559,7 @@ def test_a_killed_runs_work_is_saved_and_its_worktree_removed(tmp_path: Path) ->
     lines = workspace.collect(space.repo, state)
     assert len(lines) == 1 and "run-1" in lines[0] and "patch.diff" in lines[0]
     assert not space.root.exists()
-    assert list((top / ".git/worktrees").iterdir()) == []
+    assert not (top / ".git/worktrees").exists()
     assert (space.run_dir / "patch.diff").read_bytes() == patch
     assert workspace.collect(space.repo, state) == []
     resumed = again(space, tmp_path)
@@ -624,13 +626,13 @@ def test_a_half_made_worktree_locked_by_git(tmp_path: Path) -> None:
     assert (top / ".git/worktrees/mine").exists(), "the user's own worktree stays"
 
 
-def test_only_the_admin_folder_is_left(tmp_path: Path) -> None:
-    space = start(make(tmp_path / "r"), tmp_path)
-    lock_file = lock(space.run_dir)
-    shutil.rmtree(space.root)
-    os.close(lock_file)
-    assert len(workspace.collect(space.repo, tmp_path / "st")) == 1
-    assert list((space.repo.common_dir / "worktrees").iterdir()) == []
+def test_only_the_entry_of_an_older_pool_is_left(tmp_path: Path) -> None:
+    top = make(tmp_path / "r")
+    sh(top, "worktree", "add", "-q", "../mine")
+    root = tmp_path / "st/worktrees/run-9"
+    put(top / ".git/worktrees/run-9", {"gitdir": f"{root}/.git\n", "commondir": "../..\n"})
+    assert len(workspace.collect(find_repository(top), tmp_path / "st")) == 1
+    assert [entry.name for entry in (top / ".git/worktrees").iterdir()] == ["mine"]
 
 
 def test_a_kill_between_removing_and_restoring_loses_no_patch(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from poolcli import landing, paths, workspace
+from poolcli import landing, paths, surprises, workspace
 from poolcli.errors import UsageError
 from poolcli.git import Repository, find_repository
 from poolcli.sanitize import clean
 from poolcli.store import reading, runs
 from poolcli.store import result as results
+from poolcli.views.output import exactly
 from poolcli.workspace import PATCH
 
 
@@ -39,10 +40,9 @@ def _patch(run_dir: Path) -> bytes:
 
 
 def diff(ref: str) -> int:
-    """Print the patch, byte for byte."""
+    """Print the patch: byte for byte, unless a terminal would act on it."""
     _, run_dir = _run(ref)
-    sys.stdout.buffer.write(_patch(run_dir))
-    sys.stdout.buffer.flush()
+    exactly(_patch(run_dir), sys.stdout)
     return 0
 
 
@@ -85,6 +85,8 @@ def land(
     )
     (run_dir / runs.APPLIED).touch()  # `pool log` says so
     sys.stderr.write(clean(_said(landed)) + "\n")
+    for line in surprises.look(patch):
+        sys.stderr.write(clean(f"look at: {line}", keep_newlines=False) + "\n")
     if result.get("status") not in ("verified", "unchecked"):
         why = str(result.get("why") or "it has no result")
         sys.stderr.write(clean(f"note: this run is not verified: {why}", keep_newlines=False) + "\n")

@@ -34,6 +34,13 @@ class Files(Protocol):
     def root(self) -> Path:
         """The worktree."""
 
+    @property
+    def seen(self) -> Path:
+        """Where commands see the worktree; it is `root` unless the sandbox mounts it elsewhere."""
+
+    def pinned(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Options and environment for asking git about the files; without them it would obey what commands wrote."""
+
     def resolve(self, path: str) -> Path:
         """The file behind a path, never outside the worktree or in its `.git`. Raises ToolError-worthy ValueError."""
 
