@@ -192,10 +192,12 @@ def _rules(
 def _needed(hidden: set[Path], shown: Mapping[Path, object], seen: Path) -> list[Path]:
     """Of what is to be hidden, what is not so already: by a folder around it, or by the worktree."""
     needed: list[Path] = []
+    # /dev and /proc are new for each command.
+    around_all = {*hidden, Path("/dev"), Path("/proc")}
     for path in hidden:
         if path in shown or path.is_relative_to(seen):
             continue
-        around = next((parent for parent in path.parents if parent in shown or parent in hidden), None)
+        around = next((parent for parent in path.parents if parent in shown or parent in around_all), None)
         if around is None or around in shown:
             needed.append(path)
     return needed

@@ -8,6 +8,7 @@ import pytest
 
 from poolcli.errors import RefusedError
 from poolcli.sandbox import Confinement, Launch, Sandbox, command_environment, default, wrap
+from poolcli.sandbox.environment import confined_environment
 
 CONFINEMENT = Confinement(root=Path("/w"), seen=Path("/w"), home=Path("/h"))
 
@@ -82,3 +83,24 @@ def test_without_a_sandbox_the_command_is_what_it_was() -> None:
 def test_an_unknown_sandbox_never_runs_unconfined() -> None:
     with pytest.raises(RefusedError):
         wrap(Sandbox("cardboard", ""), ["true"], CONFINEMENT, {})
+
+
+def test_in_a_sandbox_only_what_is_listed_passes() -> None:
+    base = {
+        **USER,
+        "PATH": ".:/usr/bin::bin:/opt/bin",
+        "LD_PRELOAD": "/x.so",
+        "BASH_ENV": "/x",
+        "SOMETHING": "canary",
+        "MY_FLAG": "1",
+        "DEPLOY_TOKEN": "t",
+        "GIT_DIR": "/x",
+    }
+    seen = confined_environment(base, run_id="r", home="/h", keep=["MY_FLAG"], extra={"VIRTUAL_ENV": "/v"})
+    assert not {"LD_PRELOAD", "BASH_ENV", "SOMETHING", "DEPLOY_TOKEN", "GIT_DIR"} & set(seen)
+    assert seen["PATH"] == "/usr/bin:/opt/bin", "no folder that depends on where a command is"
+    assert seen["HOME"] == "/h" and seen["XDG_CACHE_HOME"] == "/h/.cache" and seen["TMPDIR"] == "/tmp"
+    assert seen["USER"] == seen["LOGNAME"] == "ada" and seen["TERM"] == "dumb"
+    assert seen["GIT_AUTHOR_NAME"] == seen["GIT_COMMITTER_NAME"] == "pool"
+    assert seen["MY_FLAG"] == "1" and seen["VIRTUAL_ENV"] == "/v" and seen["POOL_RUN"] == "r"
+    assert confined_environment({}, run_id="r", home="/h")["PATH"]
