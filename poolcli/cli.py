@@ -94,6 +94,10 @@ MaxTokens = Annotated[
         show_default="no limit",
     ),
 ]
+AllowInsecure = Annotated[
+    bool,
+    typer.Option("--allow-insecure", help="Send the key to another machine even by plain http."),
+]
 AllowNet = Annotated[
     list[str] | None,
     typer.Option(
@@ -237,6 +241,7 @@ def do(
     ask: Ask = None,
     deny: Deny = None,
     allow_net: AllowNet = None,
+    allow_insecure: AllowInsecure = False,
     trust_project: TrustProject = False,
 ) -> None:
     """Do TASK in this repository, in a worktree of its own, until the checks pass.
@@ -254,6 +259,7 @@ def do(
         "max_tokens": max_tokens,
         "max_rounds": max_rounds,
         "allow_net": allow_net or None,
+        "allow_insecure": "yes" if allow_insecure else None,
         "timeout": timeout,
         "checks_timeout": checks_timeout,
         "temperature": temperature,
@@ -303,6 +309,7 @@ def resume(
     ask: Ask = None,
     deny: Deny = None,
     allow_net: AllowNet = None,
+    allow_insecure: AllowInsecure = False,
     trust_project: TrustProject = False,
 ) -> None:
     """Go on with a run that was interrupted, killed, or ended unverified. Budgets start anew."""
@@ -316,6 +323,7 @@ def resume(
         "max_tokens": max_tokens,
         "max_rounds": max_rounds,
         "allow_net": allow_net or None,
+        "allow_insecure": "yes" if allow_insecure else None,
         "timeout": timeout,
         "checks_timeout": checks_timeout,
         "temperature": temperature,
@@ -801,4 +809,6 @@ def _complain(*lines: str) -> None:
 
     for line in lines:
         if line:
-            sys.stderr.write(clean(redact.current().text(line)) + "\n")
+            # Further lines are indented: text of a server or a file must not look like a line of pool's own.
+            text = clean(redact.current().text(line)).rstrip("\n").replace("\n", "\n    ")
+            sys.stderr.write(text + "\n")

@@ -101,6 +101,10 @@ OPTIONS: tuple[Option, ...] = (
         "none", secret=True, endpoint=True,
     ),
     Option(
+        "allow_insecure", "text", "no", "--allow-insecure",
+        "Whether the key may go to another machine unencrypted, by http.", choices=("no", "yes"), endpoint=True,
+    ),
+    Option(
         "temperature", "number", None, "--temperature",
         "Sampling temperature.", "the family's, else the server's", minimum=0, endpoint=True,
     ),
@@ -263,6 +267,7 @@ class Config(Struct, frozen=True, eq=False):
     model: str
     base_url: str
     api_key: str
+    allow_insecure: str
     temperature: float | None
     top_p: float | None
     top_k: int | None

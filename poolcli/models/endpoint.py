@@ -74,10 +74,18 @@ class Endpoint(Struct, frozen=True):
     @property
     def in_clear(self) -> bool:
         """Whether the key would cross a network that others can read: plain http to another machine."""
-        scheme, _, rest = self.base_url.strip().partition("://")
-        host = rest.partition("/")[0]
-        here = host.startswith(("127.", "[::1]")) or host.partition(":")[0] == "localhost"
-        return bool(self.api_key.strip()) and scheme == "http" and not here
+        if not self.api_key.strip():
+            return False
+        import ipaddress
+        from urllib.parse import urlsplit
+
+        url = urlsplit(self.base_url.strip())
+        host = url.hostname or ""
+        try:
+            here = ipaddress.ip_address(host).is_loopback
+        except ValueError:  # a name: only this one is loopback whoever answers
+            here = host == "localhost"
+        return url.scheme == "http" and not here
 
     def request_headers(self) -> dict[str, str]:
         """The headers of every request to this endpoint, the key among them."""

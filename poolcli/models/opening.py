@@ -210,6 +210,11 @@ async def _remote(name: str, url: str, config: Config, tools: Tools, rung: str) 
     from poolcli.models.faults import LoadingError
 
     plain = Endpoint(url, name, config.api_key, window=config.context, limits=_limits(config))
+    if plain.in_clear and config.allow_insecure != "yes":
+        raise ConfigError(
+            f"the key would go to {url} unencrypted, for anybody on the way to read",
+            "use https, or a tunnel to this machine; --allow-insecure if the network between is yours",
+        )
     connection = Connection(plain)
     try:
         found = await _known(connection, name)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import random
+import socket
 import string
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,3 +159,51 @@ def test_the_key_is_in_no_words_of_pool(secretive: Pool) -> None:
     assert all(KEY not in done.stdout + done.stderr for done in said)
     assert said[0].returncode == 0 and "POOL_API_KEY" in said[0].stdout  # it is there, by its origin
     assert said[-1].returncode != 0 and "--api-key" in said[-1].stderr
+
+
+class Listener:
+    """Takes connections, keeps the first bytes of each, and hangs up."""
+
+    def __enter__(self) -> Listener:
+        self.got: list[bytes] = []
+        self._socket = socket.create_server(("0.0.0.0", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                link, _ = self._socket.accept()
+                with link:
+                    self.got.append(link.recv(65536))
+                    link.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+def test_the_key_crosses_no_network_in_clear(pool: Pool) -> None:
+    """0.0.0.0 is this machine for the kernel, and no loopback address by its looks."""
+    pool.env = {"POOL_API_KEY": KEY}
+    with Listener() as server:
+        args = ("do", "x", "--test", "true", "--model", "m", "--base-url", f"http://0.0.0.0:{server.port}/v1")
+        done = pool(*args)
+        assert server.got == [] and done.returncode == 2 and "unencrypted" in done.stderr
+        # The control: told to, it does.
+        pool(*args, "--allow-insecure")
+        assert KEY.encode() in server.got[0]
+
+
+def test_a_stored_key_goes_to_its_own_server_only(pool: Pool) -> None:
+    with Listener() as own, Listener() as other:
+        folder = pool.home / ".config" / "pool"
+        folder.mkdir(parents=True)
+        url = f"http://127.0.0.1:{own.port}/v1"
+        (folder / "config.toml").write_text(f'base_url = "{url}"\napi_key = "{KEY}"\nmodel = "m"\n')
+        pool.env = {"POOL_BASE_URL": f"http://127.0.0.1:{other.port}/v1"}
+        pool("do", "x", "--test", "true")
+        assert other.got and KEY.encode() not in b"".join(other.got) and own.got == []
+        pool.env = {}
+        pool("do", "x", "--test", "true")
+        assert KEY.encode() in b"".join(own.got)

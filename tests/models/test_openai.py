@@ -330,6 +330,8 @@ def test_an_endpoint_that_cannot_be(more: dict[str, Any]) -> None:
     [
         ("http://10.0.0.5", KEY, True),
         ("http://localhost.example/v1", KEY, True),
+        ("http://127.0.0.1.example/v1", KEY, True),
+        ("http://0.0.0.0:8080/v1", KEY, True),
         ("https://10.0.0.5", KEY, False),
         ("http://10.0.0.5", "", False),
         ("http://127.0.0.1:8080", KEY, False),
