@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from poolcli import git, process, programs
 from poolcli.tools import files
-from poolcli.tools.base import Ctx, Output, ToolError
+from poolcli.tools.base import Ctx, Files, Output, ToolError
 
 #: Levels that are opened when none are asked for.
 DEPTH = 2
@@ -29,20 +29,23 @@ async def run(ctx: Ctx, path: str = ".", depth: int = DEPTH) -> Output:
     if not is_folder:
         return Output(place.name)
     folder = "" if real == "." else real
-    names = await _files(ctx.workspace.root, folder)
+    names = await _files(ctx.workspace, folder)
     if not names:
         return Output(f"no files in {place.name} (ignored files are not listed)")
     with place.folder() as top:
         return Output(_shown(names, folder, max(depth, 1), top.there))
 
 
-async def _files(root: Path, folder: str) -> list[str]:
+async def _files(space: Files, folder: str) -> list[str]:
     """Files below a folder, in the order of their names."""
     asked = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
-    program = programs.find("git", not_in=root) or "git"
-    argv = [program, *git.PINS, *asked, "--", f":(literal){folder}" if folder else "."]
+    program = programs.find("git", not_in=space.root) or "git"
+    pin, index = space.pinned()
+    argv = [program, *git.PINS, *pin, *asked, "--", f":(literal){folder}" if folder else "."]
     try:
-        done = await process.run(argv, cwd=root, env=git.environment(), timeout=TIMEOUT, limit=HELD)
+        done = await process.run(
+            argv, cwd=space.root, env=git.environment(index), timeout=TIMEOUT, limit=HELD
+        )
     except OSError as error:
         raise ToolError(f"list could not be started: {error.strerror}") from error
     if done.exit_code != 0:
@@ -64,6 +67,8 @@ def _shown(names: Sequence[str], folder: str, depth: int, there: Callable[[str],
         if not there(entry.rpartition("/ (")[0] or entry):
             gone += 1
             continue
+        if not entry.isprintable() and "\n" in entry:
+            entry = json.dumps(entry, ensure_ascii=False)  # one name, one line
         room -= len(entry) + 1
         if room < 0 and shown:
             break

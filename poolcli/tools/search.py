@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -71,6 +70,9 @@ class _Scope(Struct, frozen=True):
     glob: str
     #: Put before the names in the result.
     prefix: str = ""
+    #: How git is asked about the worktree: options and environment.
+    pin: tuple[str, ...] = ()
+    index: Mapping[str, str] = {}
 
 
 async def run(ctx: Ctx, pattern: str, path: str = ".", glob: str = "") -> Output:
@@ -100,29 +102,30 @@ def _scope(ctx: Ctx, path: str, glob: str) -> _Scope:
     real, _ = files.look(place)
     if place.name.startswith(files.OUTPUT_PREFIX):
         return _Scope(place, real, "", prefix=files.OUTPUT_PREFIX)
-    return _Scope(place, "" if real == "." else real, glob.removeprefix("**/"))
+    pin, index = ctx.workspace.pinned()
+    return _Scope(place, "" if real == "." else real, glob.removeprefix("**/"), pin=pin, index=index)
 
 
 async def _search(pattern: str, scope: _Scope) -> process.Finished:
     root = scope.place.top
     # ripgrep's --glob overrides .gitignore and its types know only names: git takes globs with folders.
     if "/" not in scope.glob and (ripgrep := programs.find("rg", not_in=root)):
-        return await _process(_ripgrep(ripgrep, pattern, scope), root)
+        return await _process(_ripgrep(ripgrep, pattern, scope), scope)
     dialect, left_out = "-P", list[str]()
-    done = await _process(_git_grep(dialect, pattern, scope, left_out), root)
+    done = await _process(_git_grep(dialect, pattern, scope, left_out), scope)
     if done.exit_code not in (0, 1) and "Perl-compatible" in done.output:
         dialect = "-E"
-        done = await _process(_git_grep(dialect, pattern, scope, left_out), root)
+        done = await _process(_git_grep(dialect, pattern, scope, left_out), scope)
     if done.exit_code not in (0, 1) and "emory" in done.output and not scope.prefix:
         left_out = await _large(scope)
-        done = await _process(_git_grep(dialect, pattern, scope, left_out), root)
+        done = await _process(_git_grep(dialect, pattern, scope, left_out), scope)
     return done
 
 
 async def _large(scope: _Scope) -> list[str]:
     """Files that are too large for git grep."""
     asked = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *_pathspecs(scope)]
-    done = await _process([_git(scope), *git.PINS, *asked], scope.place.top, limit=NAMES)
+    done = await _process([_git(scope), *git.PINS, *scope.pin, *asked], scope, limit=NAMES)
     found = []
     with scope.place.folder() as folder:
         for name in sorted(set(done.output.split("\0")) - {""}):
@@ -132,9 +135,10 @@ async def _large(scope: _Scope) -> list[str]:
     return found
 
 
-async def _process(argv: Sequence[str], cwd: Path, limit: int = HELD) -> process.Finished:
+async def _process(argv: Sequence[str], scope: _Scope, limit: int = HELD) -> process.Finished:
+    env = git.environment(scope.index)
     try:
-        return await process.run(argv, cwd=cwd, env=git.environment(), timeout=TIMEOUT, limit=limit)
+        return await process.run(argv, cwd=scope.place.top, env=env, timeout=TIMEOUT, limit=limit)
     except OSError as error:
         raise ToolError(f"search could not be started: {error.strerror}") from error
 
@@ -153,7 +157,7 @@ def _git_grep(dialect: str, pattern: str, scope: _Scope, left_out: Sequence[str]
     names = [*_pathspecs(scope), *(f":(exclude,literal){name}" for name in left_out)]
     # Limits of a process are set from within it: there is nothing else that runs before git does.
     limited = ["/bin/sh", "-c", f'ulimit -v {MEMORY} 2>/dev/null; exec "$@"', "sh"]
-    return [*limited, _git(scope), *git.PINS, "--no-pager", *options, *names]
+    return [*limited, _git(scope), *git.PINS, *scope.pin, "--no-pager", *options, *names]
 
 
 def _git(scope: _Scope) -> str:
