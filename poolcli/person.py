@@ -148,11 +148,27 @@ def _rows(question: Question, columns: int) -> Iterator[str]:
         size = f" ({len(lines)} lines, {len(text)} characters)" if len(lines) > 1 or len(text) > width else ""
         yield f"    {name}{size}\n"
         for line in lines:
-            for start in range(0, len(line) or 1, width):
+            for number, row in enumerate(_broken(line, width)):
                 # A row that goes on has another gutter: a broken line is not two.
-                yield f"  {'|' if start == 0 else ':'} {line[start : start + width]}\n"
+                yield f"  {'|' if number == 0 else ':'} {row}\n"
     for name, text in question.facts:
-        yield f"    {name:<6} {_one_line(text)}\n"
+        for number, row in enumerate(_broken(_one_line(text), width - 8)):
+            yield f"    {name if number == 0 else '':<6} {row}\n"
+
+
+def _broken(line: str, width: int) -> Iterator[str]:
+    """A line in rows that no terminal breaks once more: a row of its own making would begin without the gutter."""
+    if line.isascii():
+        yield from (line[start : start + width] for start in range(0, len(line) or 1, width))
+        return
+    row, room = "", width
+    for char in line:
+        cells = 1 if char.isascii() else 2  # at most: no terminal gives a character more
+        if cells > room:
+            yield row
+            row, room = "", width
+        row, room = row + char, room - cells
+    yield row
 
 
 def _one_line(text: str) -> str:

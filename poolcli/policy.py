@@ -15,7 +15,6 @@ An `allow` skips a question; it opens nothing that the sandbox closes.
 
 from __future__ import annotations
 
-import functools
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -248,21 +247,45 @@ def _about_line(one: Rule, line: Line) -> Sure:
 
 
 def _path(pattern: str, path: str, *, strict: bool) -> bool:
+    """Whether a path is what a pattern is about: `**` any characters, `*` and `?` any but a slash. A pattern without a
+    slash is about names in any folder; one that names a folder is about all that is in it."""
     path = posixpath.normpath(path)
+    pattern = pattern.removeprefix("./").rstrip("/")
     if strict:  # on many disks A and a are one file
         pattern, path = pattern.lower(), path.lower()
-    return _glob(pattern).fullmatch(path) is not None
+    tokens = _TOKEN.findall(pattern if "/" in pattern else f"**/{pattern}")
+    # Every place in the pattern that can be reached so far: one pass, however many stars there are.
+    places = _skipping({0}, tokens)
+    for char in path:
+        if char == "/" and len(tokens) in places:
+            return True
+        following: set[int] = set()
+        for place in places:
+            token = tokens[place] if place < len(tokens) else ""
+            if token in ("**", "**/") or (token == "*" and char != "/"):
+                following.add(place)
+            if token == char or (token == "?" and char != "/") or (token == "**/" and char == "/"):
+                following.add(place + 1)
+        # `**/` ends at a slash, or is nothing at the beginning of a name.
+        places = _skipping(following, tokens, at_name=char == "/")
+    return len(tokens) in places
 
 
-@functools.lru_cache(maxsize=256)
-def _glob(pattern: str) -> re.Pattern[str]:
-    """A path pattern: `**` any characters, `*` and `?` any but a slash. One without a slash is about names anywhere;
-    one that names a folder is about all that is in it."""
-    pattern = pattern.removeprefix("./").rstrip("/")
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    body = "".join(meaning.get(piece) or re.escape(piece) for piece in pieces)
-    return re.compile(("(?:.*/)?" if "/" not in pattern else "") + body + "(?:/.*)?", re.S)
+#: A path pattern in pieces; `**/` is any folders, or none.
+_TOKEN = re.compile(r"\*\*/|\*\*|.", re.S)
+
+
+def _skipping(places: set[int], tokens: Sequence[str], *, at_name: bool = True) -> set[int]:
+    """With the places that are reached by giving a star nothing."""
+    found = set(places)
+    waiting = list(places)
+    while waiting:
+        place = waiting.pop()
+        token = tokens[place] if place < len(tokens) else ""
+        if (token in ("*", "**") or (token == "**/" and at_name)) and place + 1 not in found:
+            found.add(place + 1)
+            waiting.append(place + 1)
+    return found
 
 
 def _matches(one: Rule, command: Command) -> Sure:

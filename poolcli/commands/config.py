@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from poolcli import config, paths
 from poolcli.config import OPTIONS, Config, Option
 from poolcli.errors import PoolError, RepositoryError
+from poolcli.sanitize import clean, in_json
 
 if TYPE_CHECKING:
     from poolcli.models.discovery import Server
@@ -28,16 +29,14 @@ def show(*, json: bool = False, flags: Mapping[str, Any] | None = None) -> int:
     settings = with_defaults_of_family(config.load(_top(), flags=flags))
     if json:
         values = {option.name: _json_value(option, settings) for option in OPTIONS}
-        sys.stdout.write(json_codec.dumps(values, ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(in_json(json_codec.dumps(values, ensure_ascii=False, indent=2)) + "\n")
     else:
-        from poolcli.sanitize import clean
-
         rows = [(option.name, _text(option, settings), settings.origins[option.name]) for option in OPTIONS]
         rows.append(("(state folder)", str(paths.state_dir()), _state_origin()))
         cleaned = [[clean(cell, keep_newlines=False) for cell in row] for row in rows]
         sys.stdout.write("".join(f"{line}\n" for line in _table(cleaned, sys.stdout)))
     for notice in settings.notices:
-        sys.stderr.write(f"warning: {notice}\n")
+        sys.stderr.write(f"warning: {clean(notice, keep_newlines=False)}\n")
     return 0
 
 
@@ -88,6 +87,8 @@ def _json_value(option: Option, settings: Config) -> dict[str, Any]:
     value = getattr(settings, option.name)
     if option.secret and value:
         value = HIDDEN
+    if option.kind == "rules":
+        value = [{"rule": str(rule), "origin": rule.where} for rule in value]
     return {"value": value, "origin": settings.origins[option.name]}
 
 

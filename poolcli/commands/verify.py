@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from poolcli import config, paths, process, sandbox, verification, workspace
+from poolcli import config, paths, process, verification, workspace
 from poolcli.commands.status_line import StatusLine
 from poolcli.config import Config
 from poolcli.errors import ChecksError, Exit, UnknownRunError, UsageError
@@ -21,7 +21,8 @@ from poolcli.events import Event
 from poolcli.fresh import texts
 from poolcli.git import Repository, attempt, find_repository, git
 from poolcli.interrupts import Interrupts
-from poolcli.sanitize import clean
+from poolcli.sandbox import Sandbox, choose
+from poolcli.sanitize import clean, in_json, shown
 from poolcli.store import reading, runs
 from poolcli.verdict import finder, sheet_junit, sheet_markdown, sheet_terminal
 from poolcli.verdict.recipes import Recipe, nearest
@@ -84,6 +85,11 @@ def verify(
     repo = find_repository(Path.cwd())
     state = paths.repository_state(repo.common_dir)
     settings = config.load(repo.top, flags=flags)
+    for notice in settings.notices:
+        sys.stderr.write(clean(f"warning: {notice}", keep_newlines=False) + "\n")
+    confined = choose.here(settings.sandbox, asks=False)
+    if confined.announcement:
+        sys.stderr.write(clean(confined.announcement, keep_newlines=False) + "\n")
     for said in workspace.collect(repo, state):
         sys.stderr.write(clean(said) + "\n")
     change = _patch(repo, patch) if patch else _named(repo, state, what)
@@ -98,7 +104,7 @@ def verify(
         mutants,
         coverage,
     )
-    sheet, ended = asyncio.run(_judged(repo, state, change, wish))
+    sheet, ended = asyncio.run(_judged(repo, state, change, wish, confined.sandbox))
     if sheet is None:
         sys.stderr.write("interrupted; nothing was left behind\n")
         return int(ended)
@@ -109,7 +115,7 @@ def verify(
 
 
 async def _judged(
-    repo: Repository, state: Path, change: _Change, wish: verification.Wish
+    repo: Repository, state: Path, change: _Change, wish: verification.Wish, confined: Sandbox
 ) -> tuple[Sheet | None, Exit]:
     """The sheet, or None with the exit code of the signal that came."""
 
@@ -130,7 +136,7 @@ async def _judged(
             task=change.task,
             subject=change.subject,
             state=state,
-            sandbox=sandbox.default(),
+            sandbox=confined,
             wish=wish,
             line=line,
             events=change.events,
@@ -271,7 +277,8 @@ def _touched(patch: bytes) -> Sequence[str]:
 def _write(sheet: Sheet, output: Output) -> None:
     for name, draw in ((output.junit, sheet_junit.junit), (output.markdown, sheet_markdown.markdown)):
         if name == "-":
-            sys.stdout.write(draw(sheet))
+            text = draw(sheet)
+            sys.stdout.write(shown(text, keep="\t\n") if sys.stdout.isatty() else text)
         elif name:
             try:
                 Path(name).write_text(draw(sheet), encoding="utf-8", errors="backslashreplace")
@@ -280,6 +287,6 @@ def _write(sheet: Sheet, output: Output) -> None:
                     f"{name} cannot be written: {error.strerror}", "give another file"
                 ) from error
     if output.json:
-        sys.stdout.write(json_codec.dumps(as_json(sheet), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(in_json(json_codec.dumps(as_json(sheet), ensure_ascii=False, indent=2)) + "\n")
     elif "-" not in (output.junit, output.markdown):
         sheet_terminal.show(sheet, sys.stdout)

@@ -6,10 +6,10 @@ import time
 
 from msgspec import Struct, field
 
-from poolcli.events import Event
+from poolcli.events import LIVE, Event
 from poolcli.sanitize import clean
 from poolcli.views import calls
-from poolcli.views.phrases import count, line, seconds, window
+from poolcli.views.phrases import count, exact, line, seconds, window
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINNER_ASCII = "|/-\\"
@@ -35,12 +35,16 @@ class Status(Struct):
     #: Running calls by id: (what, the end of its output, not clean).
     running: dict[str, tuple[str, str]] = field(default_factory=dict)
     over: bool = True
+    #: A person is being asked: the terminal is theirs.
+    asking: bool = False
     _began: float = field(default_factory=time.monotonic)
     _since: float = field(default_factory=time.monotonic)
 
     def feed(self, event: Event) -> None:
         """Take one event into account."""
         data = event.data
+        if event.type not in LIVE and event.type != "notice":
+            self.asking = event.type == "asked"
         match event.type:
             case "delta":
                 self._delta(str(data.get("kind", "")), str(data.get("text", "")))
@@ -56,7 +60,7 @@ class Status(Struct):
                 self.window = (data.get("model") or {}).get("window") or 0
                 self._now("starting")
             case "checks.started":
-                self._now(f"running {line(data.get('command', 'the checks'))}")
+                self._now(f"running {exact(data.get('command', 'the checks'))}")
             case "model.replied":
                 self._replied(event)
             case "tool.started":
@@ -71,6 +75,8 @@ class Status(Struct):
             case "turn.started" | "steered" | "checks.done" | "notice" | "compacted":
                 if event.type == "compacted":
                     self.context = data.get("after") or self.context
+                self._wait()
+            case "answered":
                 self._wait()
             case "run.ended":
                 self.over = True

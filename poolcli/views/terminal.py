@@ -74,7 +74,7 @@ class TerminalView:
         footer = self._footer or self._make_footer()
         with footer.lock():
             self._status.feed(event)
-        if self._status.over:
+        if self._status.over or self._status.asking:
             footer.stop()
         else:
             footer.start()

@@ -13,7 +13,7 @@ from poolcli.events import Event
 from poolcli.sanitize import clean
 from poolcli.views import calls, checks
 from poolcli.views.blocks import Block, Header, Note, Prose, Said, Step, Thought, Tone, Verdict
-from poolcli.views.phrases import beginning, count, line, place, plural, rows, seconds, window
+from poolcli.views.phrases import beginning, count, exact, line, place, plural, rows, seconds, window
 
 THOUGHT_CHARS = 220  # about two rows of a wide terminal
 SAID_ROWS = 4
@@ -85,13 +85,18 @@ class Wording:
                 f"{window(size)} context" if size else "",
             ],
             "checks": [
-                line(command.get("command", "")),
+                exact(command.get("command", "")),
                 ": ".join(line(command[key]) for key in ("source", "why") if command.get(key)),
             ],
             "run": [line(event.run), "no sandbox" if confined == "none" else confined],
         }
         task = clean(str(data.get("task", ""))).strip()
-        return [Header(task, tuple((name, " · ".join(filter(None, parts))) for name, parts in facts.items()))]
+        return [
+            Header(
+                task,
+                tuple((name, " · ".join(filter(None, map(line, parts)))) for name, parts in facts.items()),
+            )
+        ]
 
     def _run_resumed(self, data: Mapping[str, Any], event: Event) -> list[Block]:
         self._run, self._open, self._first_turn = event.run, True, False
@@ -136,9 +141,12 @@ class Wording:
         return blocks
 
     def _asked(self, data: Mapping[str, Any], event: Event) -> list[Block]:
-        return [Step("skip", "asked", line(data.get("text", "")))]
+        why = line(data.get("why", ""))
+        return [Step("skip", "asked", exact(data.get("text", "")), (((why, "dim"),),) if why else ())]
 
     def _answered(self, data: Mapping[str, Any], event: Event) -> list[Block]:
+        if data.get("by") == "nobody":
+            return []  # the call's own line says so
         return [Step("skip", "answer", line(data.get("text", "")))]
 
     def _tool_started(self, data: Mapping[str, Any], event: Event) -> list[Block]:
@@ -187,14 +195,19 @@ class Wording:
             Step(
                 "skip",
                 "attempt",
-                f"{data.get('attempt')} {happened}",
+                line(f"{data.get('attempt')} {happened}"),
                 (((line(data.get("run", "")), "dim"),),),
             )
         ]
 
     def _chosen(self, data: Mapping[str, Any], event: Event) -> list[Block]:
         return [
-            Step("ok", "chosen", f"attempt {data.get('attempt')}", (((line(data.get("why", "")), "dim"),),))
+            Step(
+                "ok",
+                "chosen",
+                line(f"attempt {data.get('attempt')}"),
+                (((line(data.get("why", "")), "dim"),),),
+            )
         ]
 
     def _run_ended(self, data: Mapping[str, Any], event: Event) -> list[Block]:
@@ -211,7 +224,9 @@ class Wording:
             "patch": place(patch["file"]) if patch.get("files") and patch.get("file") else "",
         }
         steps = self._next(status, changed=bool(patch.get("files"))) if self._next_steps else ()
-        return [Verdict(word, tone, tuple((name, value) for name, value in facts.items() if value), steps)]
+        return [
+            Verdict(word, tone, tuple((name, line(value)) for name, value in facts.items() if value), steps)
+        ]
 
     def _next(self, status: str, *, changed: bool) -> tuple[tuple[str, str], ...]:
         diff = (f"pool diff {self._short}", "look at the change")
