@@ -226,6 +226,11 @@ OPTIONS: tuple[Option, ...] = (
         "Tools, or kinds of tools (" + ", ".join(TOOL_KINDS) + "), that must not run.", "none",
     ),
     Option(
+        "setup", "table", {}, "",
+        "How dependencies are installed, as a table `[setup]`: `run`, `allow_net`, `cache_key`, `keep`, lists all.",
+        "as lock files suggest", project=True,
+    ),
+    Option(
         "redact", "patterns", (), "",
         "Regular expressions of what must not be seen: it is kept out of the log, the screen and the prompt.",
         "known shapes of secrets, and those of your environment",
@@ -295,6 +300,7 @@ class Config(Struct, frozen=True, eq=False):
     max_rounds: int
     timeout: float
     deny: tuple[str, ...]
+    setup: Mapping[str, Any]
     redact: tuple[str, ...]
     sandbox: str
     allow_net: tuple[str, ...]
@@ -407,6 +413,14 @@ def _check_deny(config: Config) -> None:
 
 def _check_hosts(config: Config) -> None:
     """A host that is written wrongly would only be found when a command fails."""
+    if config.setup:
+        from poolcli.recipes import configured
+
+        try:
+            configured(config.setup, config.origins["setup"])
+        except ValueError as error:
+            where = config.origins["setup"].removeprefix("user file ")
+            raise ConfigError(f"{where}: `[setup]`: {error}", BY_NAME["setup"].help) from None
     if not config.allow_net:
         return
     from poolcli.network.hosts import allowed
