@@ -40,10 +40,12 @@ def look(patch: bytes) -> list[str]:
     """One line for each thing in a git patch that a person should look at; the last one may count the rest."""
     found: list[str] = []
     later: dict[str, list[str]] = {}
+    names: set[str] = set()
     for block in _blocks(patch.decode("utf-8", "surrogateescape")):
         for _, path, _ in paths(block):
             if not path:
                 continue
+            names.add(path)
             head = block.partition("\n@@")[0]
             mode = next(iter(_MODE.findall(head)), "")
             if mode == _LINK and (why := _leads(path, _target(block))):
@@ -52,6 +54,10 @@ def look(patch: bytes) -> list[str]:
                 found.append(f"{path} is a submodule: a commit of another repository")
             if said := _later(path):
                 later.setdefault(said, []).append(path)
+    found += [
+        f"{folder or '.'} looks like a git folder: git obeys its config when it is run there"
+        for folder in _bare(names)
+    ]
     found += [f"{_some(files)}: {why}" for why, files in later.items()]
     if len(found) > MOST:
         return [*found[: MOST - 1], f"and {len(found) - MOST + 1} more like these"]
@@ -91,6 +97,13 @@ def _later(path: str) -> str:
         if fnmatchcase(lower, pattern) or fnmatchcase(lower, f"*/{pattern}") or fnmatchcase(name, pattern):
             return why
     return ""
+
+
+def _bare(names: set[str]) -> list[str]:
+    """Folders that git would take for a repository of their own."""
+    heads = (posixpath.dirname(name) for name in sorted(names) if posixpath.basename(name).upper() == "HEAD")
+    lower = {name.lower() for name in names}
+    return [folder for folder in heads if posixpath.join(folder, "config").lower() in lower]
 
 
 def _some(files: list[str]) -> str:

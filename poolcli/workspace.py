@@ -405,6 +405,7 @@ def create(
     root = private_dir(worktrees.folder(state)).resolve() / run_id
     try:
         changes = snapshot.look(repo)
+        root.mkdir()  # first of all that is left behind by a kill: by it the rest is found
         taken = snapshot.take(
             repo, changes, ref=worktrees.base_ref(run_id), scratch=run_dir / "snapshot-index"
         )
@@ -545,6 +546,7 @@ def reopen(
             f"its changes are in {run_dir / PATCH}; `pool apply` still lands them",
         )
     try:
+        root.mkdir()
         if not run_id.endswith(worktrees.PLACE):  # there for a moment, and its base is the user's or a run's
             worktrees.hold(repo, run_dir, base)
         space = Workspace(repo, run_dir, root, Record(base, base), sandbox, confine)

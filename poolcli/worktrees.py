@@ -82,11 +82,10 @@ def folder(state: Path) -> Path:
 
 
 def add(repo: Repository, root: Path, commit: str, run_dir: Path) -> None:
-    """Check `commit` out at `root`, as the user's checkout would; the index of it goes to the run's folder.
+    """Check `commit` out in the empty folder `root`, as the user's checkout would. Raises GitError.
 
-    Raises GitError, and OSError when there is something at `root`.
+    The index of it goes to the run's folder.
     """
-    root.mkdir()
     # The mark lets the checkout of a killed `pool` be found, which goes on writing for a while.
     env = {"POOL_RUN": run_dir.name, "GIT_INDEX_FILE": str(run_dir / INDEX)}
     workers = ["-c", "checkout.workers=4"] if _file_count(repo) > MANY_FILES else []
