@@ -19,7 +19,7 @@ from poolcli import config, git
 from poolcli.config import Config
 from poolcli.errors import ChecksError, Exit, UsageError
 from poolcli.git import Repository, find_repository
-from poolcli.sanitize import clean
+from poolcli.sanitize import clean, in_json, shown
 from poolcli.verdict import finder, measuring
 from poolcli.verdict.recipes import Recipe, nearest
 from poolcli.verdict.recipes.given import recognised
@@ -71,14 +71,14 @@ def show(flags: Mapping[str, Any], *, json: bool = False) -> int:
     checks = gather(settings, repo)
     if json:
         sys.stdout.write(
-            json_codec.dumps([_described(check) for check in checks], ensure_ascii=False, indent=2)
+            in_json(json_codec.dumps([_described(check) for check in checks], ensure_ascii=False, indent=2))
         )
         sys.stdout.write("\n")
         return 0
     for check in checks:
         sys.stdout.write(clean(_lines(check)) + "\n")
     for notice in settings.notices:
-        sys.stderr.write(f"warning: {clean(notice)}\n")
+        sys.stderr.write(f"warning: {clean(notice, keep_newlines=False)}\n")
     if not any(check.name == "test" for check in checks):
         sys.stdout.write("test      none found: nothing would verify a run\n")
         sys.stdout.write('          name them: --test CMD, or test = "CMD" in .pool/config.toml\n')
@@ -109,7 +109,7 @@ def run(tests: Sequence[str], flags: Mapping[str, Any], *, json: bool = False) -
             sys.stdout.flush()
     if json:
         listed = [_json(outcome) for outcome in outcomes]
-        sys.stdout.write(json_codec.dumps(listed, ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(in_json(json_codec.dumps(listed, ensure_ascii=False, indent=2)) + "\n")
     passed = all(outcome.status == "passed" for outcome in outcomes)
     return int(Exit.VERIFIED if passed else Exit.NOT_VERIFIED)
 
@@ -266,7 +266,7 @@ def _lines(check: Check) -> str:
     """A check as people read it."""
     recipe = check.recipe
     why = f"{recipe.why}, but {recipe.missing} was not found" if recipe.missing else recipe.why
-    lines = [f"{check.name:<9} {recipe.command}", f"          {why}"]
+    lines = [f"{check.name:<9} {shown(recipe.command, keep='')}", f"          {why}"]
     if check.name == "test":
         report = f"reads its {recipe.report_kind} report" if recipe.reporting("/r") else "reads its output"
         single = (
@@ -275,7 +275,7 @@ def _lines(check: Check) -> str:
             else "single tests: no"
         )
         lines.append(f"          {recipe.runner}: {report}; {single}")
-        lines += [f"          else: {other.command}" for other in recipe.fallbacks]
+        lines += [f"          else: {shown(other.command, keep='')}" for other in recipe.fallbacks]
     return "\n".join(lines)
 
 
@@ -304,7 +304,7 @@ def _result(outcome: Outcome) -> str:
     """How a check ended: its failures, then one line."""
     lines = []
     for number, (name, text) in enumerate(outcome.texts.items()):
-        lines.append(f"FAIL {name}")
+        lines.append(f"FAIL {clean(name, keep_newlines=False)}")
         if number < FAILURES:
             lines += [f"  {line}" for line in text[:FAILURE].splitlines()]
     if not outcome.tests and outcome.status != "passed":
@@ -319,5 +319,7 @@ def _result(outcome: Outcome) -> str:
             lines.append(f"{label}: {text}")
     counts = ", ".join(f"{number} {word}" for word, number in sorted(outcome.counts.items()))
     end = f" ({counts})" if counts else ""
-    lines.append(f"{outcome.name} {outcome.status} in {outcome.seconds:.1f} s{end}: {outcome.command}")
+    lines.append(
+        f"{outcome.name} {outcome.status} in {outcome.seconds:.1f} s{end}: {shown(outcome.command, keep='')}"
+    )
     return "\n".join(filter(None, lines))

@@ -19,6 +19,7 @@ from poolcli.run import View
 from poolcli.store import reading, runs
 from poolcli.store import result as results
 from poolcli.views.choose import choose
+from poolcli.views.output import exactly
 
 
 class Output(Struct, frozen=True):
@@ -115,8 +116,7 @@ def _deliver(result: dict[str, Any], repo: Repository, output: Output) -> int:
     if output.patch and patch is not None and not _worth_landing(result):
         sys.stderr.write("the patch is not printed: the result is not verified (`pool diff` prints it)\n")
     elif output.patch and patch is not None:
-        sys.stdout.buffer.write(patch.read_bytes())
-        sys.stdout.buffer.flush()
+        exactly(patch.read_bytes(), sys.stdout)
     if output.apply:
         _land(result, repo)
     if output.result is not None:

@@ -36,7 +36,7 @@ from poolcli.models.download import (
     probe,
 )
 from poolcli.models.library import Entry, Stored
-from poolcli.sanitize import clean
+from poolcli.sanitize import clean, in_json
 
 T = TypeVar("T")
 
@@ -407,7 +407,7 @@ def _as_json(here: list[Entry], known: list[Known], memory: int) -> int:
         "unfinished": begun,
         "catalogue": listed,
     }
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+    sys.stdout.write(in_json(msgspec.json.format(msgspec.json.encode(found), indent=2).decode()) + "\n")
     return 0
 
 
@@ -482,7 +482,7 @@ def _terminal() -> bool:
 
 
 def _confirmed(question: str, *, default: bool) -> bool:
-    sys.stderr.write(f"{clean(question)} [{'Y/n' if default else 'y/N'}] ")
+    sys.stderr.write(f"{clean(question, keep_newlines=False)} [{'Y/n' if default else 'y/N'}] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()
     if not answer:  # the end of the input is no answer

@@ -19,7 +19,7 @@ from poolcli.models import shared_server
 from poolcli.models.llama_server import Order
 from poolcli.models.reference import Demo, LocalFile
 from poolcli.models.shared_server import Running, SharedServer
-from poolcli.sanitize import clean
+from poolcli.sanitize import clean, in_json
 
 #: Seconds between two looks at a server that is being served, or at a log that is followed.
 LOOK = 0.5
@@ -164,12 +164,12 @@ def _announce(server: SharedServer, port: int, *, json: bool, show_key: bool) ->
     if show_key:
         facts["key"] = state.key
     if json:
-        sys.stdout.write(json_codec.dumps(facts, ensure_ascii=False) + "\n")
+        sys.stdout.write(in_json(json_codec.dumps(facts, ensure_ascii=False)) + "\n")
     else:
         what = "serving" if server.starter else "joined the server of"
         key = state.key if show_key else f"in {key_file}"
         lines = [f"{what} {state.name} at {state.base_url}", f"its key: {key}"]
-        sys.stdout.write("".join(clean(line) + "\n" for line in lines))
+        sys.stdout.write("".join(clean(line, keep_newlines=False) + "\n" for line in lines))
         if state.says:
             _tell(state.says)
         _tell("Ctrl-C ends this")

@@ -19,7 +19,7 @@ from poolcli.config import Config
 from poolcli.errors import ModelError, PoolError, UsageError
 from poolcli.models.opening import reference_of
 from poolcli.models.reference import Demo, LocalFile, Remote, Scripted
-from poolcli.sanitize import clean
+from poolcli.sanitize import clean, in_json
 
 if TYPE_CHECKING:
     from poolcli.models.discovery import Facts
@@ -68,7 +68,7 @@ def reachable(*, json: bool = False, out: TextIO | None = None) -> int:
     if json:
         import msgspec
 
-        out.write(json_codec.dumps(msgspec.to_builtins(found), ensure_ascii=False, indent=2) + "\n")
+        out.write(in_json(json_codec.dumps(msgspec.to_builtins(found), ensure_ascii=False, indent=2)) + "\n")
         return 0
     for one in found:
         _show(one, out)
@@ -240,7 +240,9 @@ def use(what: str, model: str = "", *, key_stdin: bool = False, json: bool = Fal
     if json:
         import msgspec
 
-        sys.stdout.write(json_codec.dumps(msgspec.to_builtins(profile), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(
+            in_json(json_codec.dumps(msgspec.to_builtins(profile), ensure_ascii=False, indent=2)) + "\n"
+        )
     else:
         show(profile, sys.stdout)
     _tell(written)
@@ -361,6 +363,7 @@ class Progress:
 
     def __call__(self, what: str) -> None:
         """Say it."""
+        what = clean(what, keep_newlines=False)
         if not self._terminal:
             self._out.write(f"measuring: {what}\n")
         else:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from poolcli.sanitize import clean
+from poolcli.sanitize import MAX_LINE
+from poolcli.sanitize import shown as visible
 from poolcli.views.blocks import Block, Change, DiffRow, Fact, Quote, Step
-from poolcli.views.phrases import line, rows, seconds
+from poolcli.views.phrases import exact, line, rows, seconds
 
 # How much is shown. The log has all of it, and a verbose view five times as much.
 DIFF_ROWS = 24
@@ -38,7 +39,7 @@ def subject(name: str, title: str) -> str:
     """A call's title without the verb that its label says already."""
     if name in _LABELS:
         return ""  # such a label says it all
-    shown = line(title)
+    shown = exact(title)
     first, _, rest = shown.partition(" ")
     return rest.strip() if first.lower() in (name, label(name)) or first in ("Run", "$") else shown
 
@@ -112,6 +113,12 @@ def _added_removed(diff: str) -> Fact:
     return ((f"+{added}", "good"), (f"−{removed}", "bad"))
 
 
+def _bounded(text: str) -> str:
+    """A line of a file as far as it is shown: what is made visible first is not hidden by cutting."""
+    more = len(text) - MAX_LINE
+    return text if more <= 0 else f"{text[:MAX_LINE]}… (+{more} characters)"
+
+
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 
 
@@ -127,7 +134,7 @@ def parse_diff(path: str, diff: str, limit: int = DIFF_ROWS) -> Change:
             continue
         if old < 0 or not raw or raw[0] not in "+- ":
             continue
-        kind, text = raw[0], clean(raw[1:].rstrip("\r")).expandtabs(4)
+        kind, text = raw[0], _bounded(visible(raw[1:].removesuffix("\r"), keep="\t")).expandtabs(4)
         found.append(DiffRow(kind, old if kind == "-" else new, text))
         old, new = old + (kind != "+"), new + (kind != "-")
     return Change(line(path), tuple(found[:limit]), max(0, len(found) - limit))

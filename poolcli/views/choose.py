@@ -42,7 +42,7 @@ def choose(
     if json:
         from poolcli.views.jsonl import JsonlView
 
-        return JsonlView(stream.buffer)
+        return JsonlView(stream.buffer, terminal=stream.isatty())
     if plain or quiet or not stream.isatty() or os.environ.get("TERM", "dumb") in ("", "dumb", "unknown"):
         from poolcli.views.plain import PlainView
 

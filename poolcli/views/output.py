@@ -6,6 +6,8 @@ import os
 import re
 from typing import TextIO
 
+from poolcli.sanitize import shown
+
 #: What stands for our own signs where the stream's encoding does not have them.
 _ASCII = str.maketrans(
     {
@@ -35,6 +37,21 @@ def fit(text: str, stream: TextIO) -> str:
     """Clean text with what the stream cannot encode replaced: our signs by ASCII, the rest by `\\x..`."""
     encoding = stream.encoding
     return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def exactly(data: bytes, stream: TextIO) -> None:
+    """Write bytes as they are (a patch) to a pipe or file; at a terminal with what it would act on made visible.
+
+    Raises OSError when the stream is gone.
+    """
+    if stream.isatty():
+        text = shown(data.decode("utf-8", "replace"), keep="\t\n")
+        stream.write(text if is_unicode(stream) else fit(text, stream))
+        stream.flush()
+    else:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
 
 
 def size(stream: TextIO) -> tuple[int, int]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 
-from poolcli.sanitize import clean
+from poolcli.sanitize import clean, shown
 
 
 def line(text: object) -> str:
     """Any value as one clean line."""
     return clean(str(text), keep_newlines=False).strip()
+
+
+def exact(text: object) -> str:
+    """A command as one line in which nothing is hidden: whatever a terminal would act on is shown."""
+    return clean(shown(str(text)), keep_newlines=False).strip()
 
 
 def rows(text: object) -> list[str]:

@@ -59,7 +59,7 @@ def test_every_type_is_readable_without_any_field(type):
         (tool("edit", "Edit a.py", show=[DIFF]), "edit  a.py  +2 −1"),
         (tool("read", "read", ok=False, why="invalid"), "read  not a valid call"),
         (tool("list", "List src", show=[{"type": "text", "text": "12 files"}]), "list  src  12 files"),
-        (tool("\x1b[31mevil", "\x1b]0;x\x07y"), "evil  y"),
+        (tool("\x1b[31mevil", "\x1b]0;x\x07y"), "evil  \\x1b]0;x\\x07y"),
     ],
 )  # fmt: skip
 def test_calls(data, said):
