@@ -372,8 +372,13 @@ def test_odd_names_make_the_round_trip(call, root, name):
     assert call("read", path=name).text == "1\todd needle"
     call("edit", path=name, old="odd", new="even")
     assert (root / name).read_text() == "even needle\n" and set(os.listdir(root)) == {name, ".git"}
-    assert name in call("list").text and call("list", path=name).text == name
+    assert (name if name != "\n" else '"\\n"') in call("list").text and call("list", path=name).text == name
     assert call("search", pattern="needle", path=name).text.endswith("1: even needle") or name == "\n"
+
+
+def test_a_name_of_two_lines_is_listed_on_one(call, root):
+    (root / "x\n[approved] y").touch()
+    assert call("list").text == '"x\\n[approved] y"'
 
 
 def test_a_name_of_256_bytes_is_an_error(call, root):
