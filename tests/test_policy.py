@@ -169,8 +169,10 @@ def test_what_an_allow_spares(deed: Deed, texts: tuple[str, ...], expected: str)
 #: Shapes of the kind that get past a list of allowed first words (APR-01, APR-02, APR-03).
 SHAPES = (
     "ls\ntouch PWN", "ls; touch PWN", "ls && touch PWN", "ls | touch PWN", "ls & touch PWN", "ls $(touch PWN)",
-    "ls `touch PWN`", "ls <(touch PWN)", "ls ${x:=$(touch PWN)}", "ls > PWN", "ls 2> PWN", "ls &> PWN", "ls\r\ntouch PWN",
-    "ls # x\ntouch PWN", "cat <<E > PWN\nx\nE", "ls() { touch PWN; }; ls", "alias x=y; touch PWN", "ls $((`touch PWN`))",
+    "ls `touch PWN`", "ls <(touch PWN)", "ls ${x:=$(touch PWN)}", "ls > PWN", "ls 2> PWN", "ls &> PWN",
+    "ls\r\ntouch PWN",
+    "ls # x\ntouch PWN", "cat <<E > PWN\nx\nE", "ls() { touch PWN; }; ls", "alias x=y; touch PWN",
+    "ls $((`touch PWN`))",
     "trap 'touch PWN' EXIT; ls", "PATH=.:$PATH; ls", "if ls; then touch PWN; fi", "ls || ls; { touch PWN; }",
     "test -v 'a[$(touch PWN)]'", "export X=1; touch PWN", "BASH_ENV=./payload bash -c ls", "eval 'touch PWN'",
 )  # fmt: skip

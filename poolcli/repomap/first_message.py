@@ -47,14 +47,21 @@ def first_message(
 
 #: What could begin or end a section of ours inside of quoted text.
 _TAGS = re.compile(r"<(/?\s*(?:repository|instructions|changes|checks|input|task)\b)", re.IGNORECASE)
+#: What a server may read as the end of a message and the beginning of another: marks of models' chat templates.
+_MARKS = re.compile(
+    r"<(?=\||｜|/?(?:start_of_turn|end_of_turn|s|system|assistant|bos|eos)>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])",
+    re.I,
+)
 #: Terminal sequences, and characters that no text needs: a piped log is full of them.
 _CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f\U000e0000-\U000e007f]"
 )
 
 
 def _section(tag: str, attributes: str, body: str) -> str:
     inert = _TAGS.sub(r"<\\\1", _CONTROL.sub("", body))
+    if tag != "task":  # the user's own words may be about such marks
+        inert = _MARKS.sub(lambda found: found[0] + "\\", inert)
     return f"<{tag}{attributes}>\n{inert}\n</{tag}>"
 
 
