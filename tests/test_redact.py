@@ -35,7 +35,18 @@ PEM = (
     + "\n".join(made(B62 + "+/", 64, n) for n in range(25))
     + "\n-----END RSA PRIVATE KEY-----"
 )
-JWT = ".".join(("eyJ" + made(B62, 33), "eyJ" + made(B62, 80), made(B62 + "-_", 43)))
+JWT = ".".join(
+    (
+        *(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+            for part in (
+                {"alg": "HS256", "typ": "JWT"},
+                {"sub": "1234567890", "name": "A B", "iat": 1516239022},
+            )
+        ),
+        made(B62 + "-_", 43),
+    )
+)
 
 #: Secret, kind. Made here, so that no scanner finds them in this file.
 TOKENS = {
@@ -403,3 +414,50 @@ def test_secrets_in_a_patch_are_found_where_it_adds_them() -> None:
         ("b.txt", 2, "private key"),
     ]
     assert redact.in_patch("", Redactor()) == []
+
+
+#: What detect-secrets looks for, by its plugins, and a sample of each that we look for too.
+COVERED = {
+    "AWSKeyDetector": "aws",
+    "GitHubTokenDetector": "ghp",
+    "GitLabTokenDetector": "glpat",
+    "SlackDetector": "xoxb",
+    "PypiTokenDetector": "pypi",
+    "StripeDetector": "stripe",
+    "SendGridDetector": "sendgrid",
+    "TelegramBotTokenDetector": "telegram",
+    "JwtTokenDetector": "jwt",
+    "PrivateKeyDetector": "pem",
+}
+#: Told by a name beside it.
+COVERED_BY_NAME = {"BasicAuthDetector": "url", "AzureStorageKeyDetector": "azure", "NpmDetector": "npmrc"}
+#: Same kinds, other samples: ours have the form of today's keys.
+OTHERWISE = {"OpenAIDetector", "SquareOAuthDetector", "TwilioKeyDetector", "ArtifactoryDetector"}
+#: Left out, see docs/decisions/0019-secrets.md.
+NOT = {
+    "CloudantDetector", "DiscordBotTokenDetector", "IbmCloudIamDetector", "IbmCosHmacDetector", "IPPublicDetector",
+    "MailchimpDetector", "SoftlayerDetector",
+}  # fmt: skip
+
+
+def test_what_detect_secrets_finds() -> None:
+    """An independent opinion on our samples; and a new kind that it learns shows up here."""
+    plugins_ = pytest.importorskip("detect_secrets.plugins")
+    import importlib
+    import pkgutil
+
+    base = importlib.import_module("detect_secrets.plugins.base").RegexBasedDetector
+    found = {}
+    for module in pkgutil.iter_modules(plugins_.__path__):
+        loaded = importlib.import_module(f"detect_secrets.plugins.{module.name}")
+        for name, item in vars(loaded).items():
+            if isinstance(item, type) and issubclass(item, base) and item is not base:
+                found[name] = item
+    assert set(found) == {*COVERED, *COVERED_BY_NAME, *OTHERWISE, *NOT}
+    for plugin, sample in COVERED.items():
+        text = TOKENS[sample][0].split("\n")[0]
+        assert list(found[plugin]().analyze_string(text)), plugin
+        assert Redactor().spans(TOKENS[sample][0])
+    for plugin, sample in COVERED_BY_NAME.items():
+        form, secret = NAMED[sample]
+        assert Redactor().spans(form.format(secret)), plugin
