@@ -177,15 +177,4 @@ def _one_line(text: str) -> str:
 
 def visible(text: str) -> Sequence[str]:
     """The lines of a text, nothing of it hidden: what does not show as itself is written as an escape."""
-    return ["".join(map(_visible, line)) for line in text.split("\n")]
-
-
-def _visible(char: str) -> str:
-    if char == " " or (char.isprintable() and sanitize.clean(char) == char):
-        return char
-    if char == "\t":
-        return "\\t"
-    if char == "\r":
-        return "\\r"
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{{{code:x}}}"
+    return [sanitize.shown(line, keep="") for line in text.split("\n")]
