@@ -72,7 +72,7 @@ def home() -> Path:
 
 def look(program: str, confinement: Confinement, who: Owner) -> Machine:
     """What of this machine shapes the arguments for one command."""
-    folders = [*bubblewrap.masked(home()), *_account_home()]
+    folders = [*_masked(home()), *_account_home()]
     hidden = [Path(os.path.realpath(path)) for path in confinement.hidden]
     if confinement.root != confinement.seen:
         hidden.append(confinement.root)
@@ -120,6 +120,11 @@ def _existing_folders(paths: tuple[str, ...]) -> tuple[Path, ...]:
 
 
 @functools.cache
+def _masked(home: Path) -> tuple[Path, ...]:
+    return bubblewrap.masked(home)
+
+
+@functools.cache
 def _account_home() -> tuple[Path, ...]:
     """The home of the account, which may be another than HOME says."""
     import pwd
@@ -155,7 +160,6 @@ def _mountinfo() -> str:
         return ""
 
 
-@functools.lru_cache(4)
 def _mounts(mountinfo: str) -> tuple[tuple[str, Path, Path], ...]:
     """(device, path inside its file system, mount point) in the order in which they were mounted."""
     found = []
@@ -172,6 +176,12 @@ def _unescaped(text: str) -> str:
 
 def aliases(paths: Iterable[Path], mountinfo: str) -> list[Path]:
     """Other paths at which the content of `paths` is seen, because it is mounted at more than one place."""
+    return [alias for alias in _aliases(tuple(paths), mountinfo) if alias.exists()]
+
+
+@functools.lru_cache(8)
+def _aliases(paths: tuple[Path, ...], mountinfo: str) -> tuple[Path, ...]:
+    # Remembered until something is mounted: asked for every command, this would be a millisecond of each.
     table = _mounts(mountinfo)
     found: dict[Path, None] = {}
     for path in paths:
@@ -194,7 +204,7 @@ def aliases(paths: Iterable[Path], mountinfo: str) -> list[Path]:
                 continue
             if not alias.is_relative_to(path) and alias != Path("/"):
                 found[alias] = None
-    return [alias for alias in found if alias.exists()]
+    return tuple(found)
 
 
 def plan(confinement: Confinement, who: Owner) -> Staging:

@@ -223,7 +223,7 @@ def hostile(place: Place, at_home: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
             "HOST": str(user.pid),
             "PORT": str(server.getsockname()[1]),
             "SOCKET": listening[0],
-            "SERVICE": listening[-1],
+            "SERVICE": listening[-1] if ROOT else "",
             "MARK": mark,
             "CONNECT": CONNECT,
         }

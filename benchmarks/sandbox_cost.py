@@ -1,0 +1,106 @@
+"""What a sandbox costs for each command: against a plain `bash -c true`, as a ratio and in milliseconds.
+
+python -m benchmarks.sandbox_cost [ROUNDS]
+
+Each round starts every variant once, so that load from elsewhere meets all of them alike. The least time says
+what an idle machine would give, the median what this one gave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from poolcli import process
+from poolcli.sandbox import NONE, Confinement, Overlay, Sandbox, limits, surroundings, wrap
+from poolcli.sandbox.bubblewrap import HOME, masked
+from poolcli.sandbox.environment import confined_environment
+from poolcli.sandbox.toolchains import readable
+
+#: Enough for the least to be near what an idle machine gives, on one with two busy cores.
+ROUNDS = 60
+
+COMMAND = ["/bin/bash", "-c", "true"]
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    program = limits.system_program("bwrap")
+    if not program:
+        print("bubblewrap is not installed: nothing to measure")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name).resolve()
+        root, home, packages = place / "root", place / "home", place / "main" / ".venv"
+        for folder in (root, home, packages):
+            folder.mkdir(parents=True)
+        tools = readable(os.environ, home=Path.home(), hidden=masked(Path.home()), checkout=place / "main")
+        plain = Confinement(root=root, seen=place / "main", home=home, readable=tools)
+        groups = limits.open_group(plain.limits)
+        overlay = Overlay(packages, packages, place / "upper")
+        bubblewrap = Sandbox("bubblewrap", "", program)
+        variants: dict[str, tuple[Sandbox, Confinement]] = {
+            "plain": (NONE, plain),
+            "bubblewrap": (bubblewrap, plain),
+        }
+        if groups:
+            variants["with control groups"] = (bubblewrap, msgspec.structs.replace(plain, groups=groups))
+        if surroundings.overlays_work(overlay.upper):
+            variants["with one overlay"] = (
+                bubblewrap,
+                msgspec.structs.replace(plain, groups=groups, overlays=(overlay,)),
+            )
+        try:
+            times = measure({title: runner(*variant) for title, variant in variants.items()}, rounds)
+        finally:
+            limits.close_group(groups)
+    print(f"{'':22} {'least':>9} {'median':>9} {'ratio':>7} {'more':>9}   ({rounds} rounds)")
+    floor = min(times["plain"])
+    for title, taken in times.items():
+        least, median = min(taken), statistics.median(taken)
+        print(
+            f"{title:22} {least * 1000:6.2f} ms {median * 1000:6.2f} ms {least / floor:6.1f}x"
+            f" {(least - floor) * 1000:6.2f} ms"
+        )
+
+
+def runner(sandbox: Sandbox, confinement: Confinement) -> Callable[[], float]:
+    """One start and its end, in seconds: building the arguments is part of it."""
+    home = str(HOME if sandbox.program else confinement.home)
+    environment = confined_environment(os.environ, run_id="benchmark", home=home)
+
+    async def once() -> float:
+        began = time.perf_counter()
+        launch = wrap(sandbox, COMMAND, confinement, environment)
+        try:
+            done = await process.run(
+                launch.argv, cwd=confinement.root, env=launch.env, timeout=60, pass_fds=launch.fds
+            )
+        finally:
+            launch.close()
+        assert done.exit_code == 0, done.output
+        return time.perf_counter() - began
+
+    return lambda: asyncio.run(once())
+
+
+def measure(variants: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {title: [] for title in variants}
+    for one in variants.values():
+        one()  # what is looked up once per process
+    for _ in range(rounds):
+        for title, one in variants.items():
+            times[title].append(one())
+    return times
+
+
+if __name__ == "__main__":
+    main()
