@@ -155,6 +155,16 @@ CATALOGUE: dict[str, EventType] = {
         "Something a person should know; the model does not see it.",
         {"level": "info | warning | error", "text": "one line", "code": "stable word for programs"},
     ),
+    "network.asked": EventType(
+        "A command asked the proxy for a host; recorded once for each host, port and answer.",
+        {
+            "host": "the name or address that it asked for, '' when it could not be read",
+            "port": "the port",
+            "allowed": "whether it was let out",
+            "why": "why not; ''",
+            "address": "the address that was dialled; ''",
+        },
+    ),
     "checks.started": EventType(
         "pool began to run the checks.",
         {"phase": "baseline | tool | round | verdict", "command": "what runs"},

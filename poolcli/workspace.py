@@ -228,7 +228,13 @@ class Workspace:
         self._check()
         self._mend()
         shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"  # noqa: PTH110
-        return wrap(self.sandbox, [shell, "-c", command], self.confinement, self.environment)
+        argv, confinement = [shell, "-c", command], self.confinement
+        if confinement.proxy is not None and self.mounted:
+            from poolcli.network.inside import inside
+            from poolcli.sandbox.bubblewrap import PROXY
+
+            argv = inside(argv, PROXY)
+        return wrap(self.sandbox, argv, confinement, self.environment)
 
     def _mend(self) -> None:
         """Make the repository that commands see again where an earlier command removed it."""
