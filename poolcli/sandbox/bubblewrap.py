@@ -29,7 +29,7 @@ OLDEST = (0, 6)
 #: What most machines keep private things and sockets of services in.
 _MASKED = ("/home", "/root", "/tmp", "/var/tmp", "/run", "/mnt", "/media")
 #: Folders that are hidden from root, who could read them; a user cannot anyhow.
-_ROOTS_FOLDERS = (
+ROOTS_FOLDERS = (
     "/etc/ssl/private",
     "/etc/sudoers.d",
     "/etc/letsencrypt",
@@ -53,7 +53,7 @@ _ROOTS_FOLDERS = (
     "/sys/fs/bpf",
     "/sys/firmware",
 )
-_ROOTS_FILES = (
+ROOTS_FILES = (
     "/etc/shadow",
     "/etc/shadow-",
     "/etc/gshadow",
@@ -66,9 +66,9 @@ _ROOTS_FILES = (
     "/etc/ssh/ssh_host_dsa_key",
 )
 #: Settings of the host's kernel: root could change them without any capability, so they are read-only.
-_PROC_READ_ONLY = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs")
+PROC_READ_ONLY = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs")
 #: What /proc says of the whole machine.
-_PROC_HIDDEN = (
+PROC_HIDDEN = (
     "/proc/sysrq-trigger",
     "/proc/keys",
     "/proc/key-users",
@@ -226,6 +226,7 @@ def launch(
 
     if not sandbox.program.startswith("/"):
         raise RefusedError("the path of bubblewrap is not known", "pool doctor says what is missing")
+    _refuse_place(confinement.seen)
     for path in (confinement.home, confinement.root):
         if not path.is_dir():
             raise RefusedError(f"{path}, which commands need, is not a folder")
@@ -271,6 +272,14 @@ def _mount_points(confinement: Confinement) -> list[Path]:
     if confinement.git_dir is not None:
         places.append(confinement.seen / ".git")
     return [place.relative_to(confinement.seen) for place in places if place.is_relative_to(confinement.seen)]
+
+
+def _refuse_place(seen: Path) -> None:
+    """A place where the worktree cannot take the checkout's: by a link the checkout would stay reachable."""
+    if os.path.realpath(seen) != str(seen):
+        raise RefusedError(f"{seen} is not a real path", "give the checkout by its path without links")
+    if PLACE.is_relative_to(seen) or Path("/dev") == seen or Path("/proc") == seen:
+        raise RefusedError(f"the sandbox cannot show a worktree at {seen}: the system itself is there")
 
 
 def _refuse_links(root: Path, place: Path) -> None:

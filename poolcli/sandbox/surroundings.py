@@ -83,14 +83,14 @@ def look(program: str, confinement: Confinement, who: Owner) -> Machine:
     folders += [path for path in (*hidden, *aliases(private, _mountinfo())) if path.is_dir()]
     files = [path for path in hidden if path.is_file()]
     if who.uid == 0:
-        folders += _existing_folders(bubblewrap._ROOTS_FOLDERS)
-        files += [Path(path) for path in bubblewrap._ROOTS_FILES if os.path.isfile(path)]  # noqa: PTH113
+        folders += _existing_folders(bubblewrap.ROOTS_FOLDERS)
+        files += [Path(path) for path in bubblewrap.ROOTS_FILES if os.path.isfile(path)]  # noqa: PTH113
     files += [path for path in _sockets() if os.path.lexists(path)]
     return Machine(
         folders=tuple(dict.fromkeys(folders)),
         files=tuple(dict.fromkeys(files)),
-        proc_read_only=_existing(bubblewrap._PROC_READ_ONLY),
-        proc_hidden=_existing(bubblewrap._PROC_HIDDEN),
+        proc_read_only=_existing(bubblewrap.PROC_READ_ONLY),
+        proc_hidden=_existing(bubblewrap.PROC_HIDDEN),
         uid=who.uid,
         gid=who.gid,
         disable_userns=version(program) >= (0, 8),

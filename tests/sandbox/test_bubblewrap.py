@@ -338,6 +338,23 @@ def test_a_link_where_something_is_mounted_is_refused(place: Place) -> None:
         place.inside("true", overlays=(overlay,))
 
 
+@pytest.mark.parametrize("seen", ["/", "/run", "/run/pool", "/proc", "/dev", "LINK"])
+def test_places_where_no_worktree_can_be_are_refused(seen: str, place: Place) -> None:
+    (place.tmp / "link").symlink_to(place.main)
+    with pytest.raises(RefusedError):
+        place.inside("true", seen=place.tmp / "link" if seen == "LINK" else Path(seen))
+
+
+@needs_bubblewrap
+def test_the_first_process_is_held_like_the_others(place: Place) -> None:
+    """Commands may trace it, so it must have nothing that they do not have."""
+    lines = place.inside(
+        "grep -E '^(Seccomp|Cap(Prm|Eff|Bnd)|NoNewPrivs):' /proc/1/status"
+    ).output.splitlines()
+    values = {name: int(value, 16) for name, value in (line.split(":") for line in lines)}
+    assert values == {"Seccomp": 2, "CapPrm": 0, "CapEff": 0, "CapBnd": 0, "NoNewPrivs": 1}
+
+
 @needs_bubblewrap
 @pytest.mark.parametrize("works", [True, False])
 def test_packages_of_the_user_are_seen_and_not_changed(
