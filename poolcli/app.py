@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from poolcli import __version__, landing, paths, policy, process, prompts, sandbox, workspace, worktrees
+from poolcli import __version__, beneath, landing, paths, policy, process, prompts, sandbox, workspace, worktrees
 from poolcli.approvals import Approver, Person, Remembered
 from poolcli.config import Config
 from poolcli.confirming import Confirmed, Confirmer
@@ -39,7 +39,7 @@ from poolcli.verdict import finder
 from poolcli.verdict.evidence import Report
 from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import round_message, section
-from poolcli.workspace import Workspace
+from poolcli.workspace import LONGEST_TEXT, Workspace
 
 #: The repository context of the first message, in tokens: an eighth of the window, at most this much.
 CONTEXT_TOKENS = 1500
@@ -321,7 +321,7 @@ def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | 
         # Environments are borrowed by links that lead out of the worktree, where tools may not follow.
         if path.endswith("pyvenv.cfg"):
             with contextlib.suppress(OSError):
-                return (repo.top / path).read_text("utf-8", "replace")
+                return beneath.read_regular(repo.top / path, LONGEST_TEXT).decode("utf-8", "replace")
         return space.read_text(path)
 
     return finder.find([name for name, _ in space.files()], read, shutil.which)

@@ -124,15 +124,7 @@ class Folder:
 
     def open(self, path: str) -> int:
         """A descriptor for reading a regular file, to be closed. Raises NotRegular for anything else."""
-        fd = self._open(path, READING)
-        try:
-            mode = os.fstat(fd).st_mode
-            if not stat.S_ISREG(mode):
-                raise NotRegular(mode)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+        return _checked(self._open(path, READING))
 
     def read(self, path: str, most: int) -> bytes:
         """The bytes of a regular file. Raises TooLarge when there are more than `most`."""
@@ -335,6 +327,27 @@ class Folder:
             target, fd, done = inside, _swapped(fd, os.dup(self._fd)), []
         rest += [name for name in reversed(target.split("/")) if name not in ("", ".")]
         return fd, done
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The first `most` bytes of a regular file of the user's own, wherever links lead: never of a FIFO or device.
+
+    Raises OSError, NotRegular among them.
+    """
+    with open(_checked(os.open(path, READING)), "rb") as file:
+        return file.read(most)
+
+
+def _checked(fd: int) -> int:
+    """The descriptor of a regular file. Raises NotRegular, and closes it, for anything else."""
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise NotRegular(mode)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def is_git(name: str) -> bool:

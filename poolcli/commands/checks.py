@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from poolcli import config, git
+from poolcli import beneath, config, git
 from poolcli.config import Config
 from poolcli.errors import ChecksError, Exit, UsageError
 from poolcli.git import Repository, find_repository
@@ -155,9 +155,8 @@ def reader(top: Path) -> Callable[[str], str | None]:
 
     def read(name: str) -> str | None:
         try:
-            with (top / name).open("rb") as file:
-                return file.read(LOOKED_AT).decode("utf-8", "replace")
-        except OSError:
+            return beneath.read_regular(top / name, LOOKED_AT).decode("utf-8", "replace")
+        except (OSError, ValueError):
             return None
 
     return read
