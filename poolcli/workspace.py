@@ -153,6 +153,10 @@ class Workspace:
 
                 home = _SEEN_HOME if self.mounted else str(self.run_dir / "home")
                 extra = {**toolchains.variables(paths.home()), **extra}
+                if self.confine is None:
+                    from poolcli.network.inside import OFFLINE
+
+                    extra = {**OFFLINE, **extra}
                 self._environment = environment.confined_environment(
                     os.environ, run_id=run_id, home=home, extra=extra
                 )
@@ -261,7 +265,7 @@ class Workspace:
         """
         launch = self.launch(command)
         try:
-            return await process.run(
+            done = await process.run(
                 launch.argv,
                 cwd=self.root,
                 env=launch.env,
@@ -273,6 +277,12 @@ class Workspace:
             )
         finally:
             launch.close()
+        if self._confined and done.exit_code:
+            from poolcli.network.inside import hint
+
+            if line := hint(done.output, proxy=self.confine is not None):
+                return structs.replace(done, output=f"{done.output}\n{line}\n")
+        return done
 
     def pinned(self) -> tuple[tuple[str, ...], dict[str, str]]:
         """Options and environment for asking git about the worktree's files.

@@ -77,3 +77,24 @@ def test_a_projects_file_opens_nothing(pool: Pool, server: tuple[str, list[str]]
 def test_a_sandbox_that_cannot_is_refused(pool: Pool) -> None:
     done = pool.do("Fix add", "--sandbox", "landlock", "--allow-net", "pypi.org")
     assert done.returncode == 8 and "can let no single host through" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python3 -c 'import urllib.request as u; u.urlopen(\"https://pypi.org\")'",
+        "git clone -q https://github.com/x/y",
+        "python3 -c 'import socket; socket.create_connection((\"192.0.2.1\", 80), 5)'",
+    ],
+)
+def test_a_model_is_told_why_there_is_no_network(pool: Pool, server: object, command: str) -> None:
+    replies = (
+        reply("", call("shell", command=command), call("shell", command="exit 1")),
+        reply("", call("edit", **FIX)),
+        reply("Done."),
+    )
+    done = pool.do("Fix add", "--sandbox", "bubblewrap", replies=replies)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [e["data"]["text"] for e in pool.events() if e["type"] == "tool.done"]
+    assert "the network is off in this sandbox" in said[0] and "exit code" in said[0]
+    assert "network" not in said[1]  # the control: another failure
