@@ -476,7 +476,6 @@ def verify(
         bool, typer.Option("--coverage", help="Say which changed lines did not run.")
     ] = False,
     checks_timeout: ChecksTimeout = None,
-    sandbox: Sandbox = None,
     json: Annotated[bool, typer.Option("--json", help="The sheet as one JSON object.")] = False,
     junit: Annotated[
         str, typer.Option("--junit", metavar="FILE", help="Write it as JUnit XML.", show_default=False)
@@ -491,7 +490,7 @@ def verify(
     """
     from poolcli.commands import verify as command
 
-    flags = {"test": test, "checks_timeout": checks_timeout, "sandbox": sandbox}
+    flags = {"test": test, "checks_timeout": checks_timeout}
     output = command.Output(json=json, junit=junit, markdown=markdown)
     _exit(command.verify(what, patch, flags, output, mutants=mutants, coverage=coverage, task=task))
 

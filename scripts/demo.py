@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from poolcli.sandbox import choose
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "examples" / "bugs"
 TASK = "The tests fail. Find out why and fix the code."
@@ -40,8 +42,13 @@ def main() -> int:
     environment.setdefault("POOL_STATE", str(folder.parent / "state"))
     pool = [sys.executable, "-m", "poolcli"]
 
-    step(f'pool do "{TASK}" --model demo')
-    code = subprocess.run([*pool, "do", TASK, "--model", "demo"], cwd=folder, env=environment).returncode
+    # The model and the repository are pool's own, so on a machine without bubblewrap less will do.
+    chosen = choose.here("auto", demo=True)
+    if chosen.announcement:
+        print(chosen.announcement)
+    options = ["--model", "demo", "--sandbox", chosen.sandbox.name]
+    step(f'pool do "{TASK}" {" ".join(options)}')
+    code = subprocess.run([*pool, "do", TASK, *options], cwd=folder, env=environment).returncode
     if code != 0:
         print(f"\nThe run ended with exit code {code}.")
         return code

@@ -36,17 +36,24 @@ class Choice(Struct, frozen=True):
 
 
 def choose(
-    wanted: str, *, interactive: bool, ci: bool = False, demo: bool = False, machine: Machine | None = None
+    wanted: str,
+    *,
+    interactive: bool,
+    ci: bool = False,
+    demo: bool = False,
+    asks: bool = True,
+    machine: Machine | None = None,
 ) -> Choice:
     """The sandbox for `wanted`, one of NAMES.
 
-    `interactive`: a person is there to answer. `ci`: it is a build, whatever its terminal looks like. `demo`: it is
-    pool's own demonstration, whose model and repository are known. `machine` is asked when it is not given.
-    Raises RefusedError, with the fix, when what was wanted cannot be had or would be less than the default.
+    `interactive`: a person is there to answer. `asks`: the caller can ask about each command. `ci`: it is a build,
+    whatever its terminal looks like. `demo`: it is pool's own demonstration, whose model and repository are known.
+    `machine` is asked when it is not given. Raises RefusedError, with the fix, when what was wanted cannot be had or
+    would be less than the default.
     """
     here = machine if machine is not None else detect.machine(thorough=wanted == "landlock")
     if wanted == "auto":
-        return _best(here, interactive=interactive and not ci, demo=demo)
+        return _best(here, interactive=interactive and not ci, demo=demo, asks=asks)
     if wanted == "bubblewrap":
         if here.bubblewrap.works:
             return _bubblewrap(here)
@@ -74,13 +81,14 @@ def surroundings(environ: Mapping[str, str]) -> tuple[bool, bool]:
     return interactive, environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 
-def here(wanted: str, *, demo: bool = False) -> Choice:
-    """`choose` for this process and this machine."""
-    interactive, ci = surroundings(os.environ)
-    return choose(wanted, interactive=interactive, ci=ci, demo=demo)
+def here(wanted: str, *, interactive: bool | None = None, demo: bool = False, asks: bool = True) -> Choice:
+    """`choose` for this process and this machine. Without `interactive`, a terminal means that a person is there."""
+    terminal, ci = surroundings(os.environ)
+    interactive = terminal if interactive is None else interactive
+    return choose(wanted, interactive=interactive, ci=ci, demo=demo, asks=asks)
 
 
-def _best(machine: Machine, *, interactive: bool, demo: bool) -> Choice:
+def _best(machine: Machine, *, interactive: bool, demo: bool, asks: bool) -> Choice:
     """The default: what confines fully; else what a person who reads this may have."""
     if machine.bubblewrap.works:
         return _bubblewrap(machine)
@@ -90,11 +98,11 @@ def _best(machine: Machine, *, interactive: bool, demo: bool) -> Choice:
             return _seatbelt(machine, why)
         if _has_landlock(machine):
             return _landlock(machine, why)
-        if interactive:
-            return Choice(
-                ASK, f"sandbox: none, because {why}. {_sentence(ASK.note)}. {_fix(machine)}", loud=True
-            )
-        return _none(machine, why)
+        if demo:
+            return _none(machine, why)
+        if asks:
+            text = f"sandbox: none, because {why}. {_sentence(ASK.note)}. For a sandbox: {_fix(machine)}"
+            return Choice(ASK, text, loud=True)
     raise RefusedError(f"no sandbox for commands: {why}", f"{_fix(machine)}; or {_named(machine)}")
 
 

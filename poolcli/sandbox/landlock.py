@@ -6,10 +6,9 @@ plain values and the folders of this machine, `launch` the command that applies 
 
 from __future__ import annotations
 
-import base64
+import binascii
 import errno
 import os
-import platform
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -228,7 +227,7 @@ def launch(sandbox: Sandbox, argv: Sequence[str], confinement: Confinement, env:
         f"data={bounds.memory}",
         f"file={bounds.file_size}",
         f"processes={bounds.processes}",
-        *(f"filter={base64.b64encode(program).decode()}" for program in _filters()),
+        *(f"filter={binascii.b2a_base64(program, newline=False).decode()}" for program in _filters()),
     ]
     program = str(Path(__file__).with_name("landlock_exec.py"))
     start = [sys.executable, "-I", "-S", program, *spec, "--", *argv]
@@ -241,6 +240,8 @@ def _filters() -> tuple[bytes, ...]:
 
     Raises RefusedError for a kind of machine that there are none for.
     """
+    import platform
+
     from poolcli.sandbox import seccomp
 
     kind = platform.machine()

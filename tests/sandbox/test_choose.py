@@ -70,7 +70,15 @@ def test_the_whole_table(wanted: str, name: str) -> None:
     assert outcome(wanted, machine, interactive=False) == program
     # A terminal does not make a person of a build.
     assert outcome(wanted, machine, interactive=True, ci=True) == program
-    assert outcome(wanted, machine, interactive=False, demo=True) == demo
+    for interactive in (False, True):
+        assert outcome(wanted, machine, interactive=interactive, demo=True) == demo
+
+
+@pytest.mark.parametrize("machine", [OLD, BARE, OTHER])
+def test_who_cannot_ask_about_commands_does_not_run_them(machine: Machine) -> None:
+    with pytest.raises(RefusedError):
+        choose("auto", interactive=True, asks=False, machine=machine)
+    assert choose("auto", interactive=True, asks=False, machine=LESS).sandbox.name == "landlock"
 
 
 def test_the_settings_know_the_same_names() -> None:
