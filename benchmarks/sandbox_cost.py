@@ -3,13 +3,15 @@
 python -m benchmarks.sandbox_cost [ROUNDS]
 
 Each round starts every variant once, so that load from elsewhere meets all of them alike. The least time says
-what an idle machine would give, the median what this one gave.
+what an idle machine would give, the median what this one gave. CPU is that of pool and of all it started, the
+median: it depends little on who else works on the machine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -62,23 +64,24 @@ def main() -> None:
             times = measure({title: runner(*variant) for title, variant in variants.items()}, rounds)
         finally:
             limits.close_group(groups)
-    print(f"{'':22} {'least':>9} {'median':>9} {'ratio':>7} {'more':>9}   ({rounds} rounds)")
-    floor = min(times["plain"])
+    print(f"{'':20} {'least':>9} {'ratio':>7} {'more':>9} {'median':>9} {'CPU':>9}   ({rounds} rounds)")
+    floor = min(wall for wall, _ in times["plain"])
     for title, taken in times.items():
-        least, median = min(taken), statistics.median(taken)
+        walls, used = zip(*taken, strict=True)
+        least = min(walls)
         print(
-            f"{title:22} {least * 1000:6.2f} ms {median * 1000:6.2f} ms {least / floor:6.1f}x"
-            f" {(least - floor) * 1000:6.2f} ms"
+            f"{title:20} {least * 1000:6.2f} ms {least / floor:6.1f}x {(least - floor) * 1000:6.2f} ms"
+            f" {statistics.median(walls) * 1000:6.2f} ms {statistics.median(used) * 1000:6.2f} ms"
         )
 
 
-def runner(sandbox: Sandbox, confinement: Confinement) -> Callable[[], float]:
-    """One start and its end, in seconds: building the arguments is part of it."""
+def runner(sandbox: Sandbox, confinement: Confinement) -> Callable[[], tuple[float, float]]:
+    """One start and its end, (wall, CPU) in seconds: building the arguments is part of it."""
     home = str(HOME if sandbox.program else confinement.home)
     environment = confined_environment(os.environ, run_id="benchmark", home=home)
 
-    async def once() -> float:
-        began = time.perf_counter()
+    async def once() -> tuple[float, float]:
+        began, used = time.perf_counter(), cpu()
         launch = wrap(sandbox, COMMAND, confinement, environment)
         try:
             done = await process.run(
@@ -87,13 +90,22 @@ def runner(sandbox: Sandbox, confinement: Confinement) -> Callable[[], float]:
         finally:
             launch.close()
         assert done.exit_code == 0, done.output
-        return time.perf_counter() - began
+        return time.perf_counter() - began, cpu() - used
 
     return lambda: asyncio.run(once())
 
 
-def measure(variants: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {title: [] for title in variants}
+def cpu() -> float:
+    """Seconds of CPU of this process and of those that it waited for."""
+    both = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+Times = dict[str, list[tuple[float, float]]]
+
+
+def measure(variants: dict[str, Callable[[], tuple[float, float]]], rounds: int) -> Times:
+    times: Times = {title: [] for title in variants}
     for one in variants.values():
         one()  # what is looked up once per process
     for _ in range(rounds):
