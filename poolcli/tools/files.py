@@ -67,7 +67,7 @@ def locate(ctx: Ctx, path: str) -> Place:
     if path.startswith("@output"):
         raise ToolError(f"{path} can only be read; to change a file give its path in the repository")
     root = ctx.workspace.root
-    seen = str(getattr(ctx.workspace, "seen", ""))
+    seen = str(ctx.workspace.seen)
     for top in (str(root), seen):
         if top and (path == top or path.startswith(f"{top}/")):
             return Place(root, path, os.path.normpath(path[len(top) :].lstrip("/") or "."), seen)
