@@ -34,7 +34,9 @@ def at_terminal(pool: Pool, *args: str, rows: int = 40, **env: str) -> pexpect.s
 def ending(child: pexpect.spawn) -> int:
     child.expect(pexpect.EOF)
     child.close()
-    return int(child.exitstatus or 0)
+    ended = child.exitstatus if child.exitstatus is not None else -(child.signalstatus or 0)
+    assert ended in (0, 3, 4, 5, 8, 130), child.before
+    return ended
 
 
 def data(pool: Pool, type: str) -> list[dict[str, Any]]:
