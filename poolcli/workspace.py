@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -201,6 +202,7 @@ class Workspace:
             objects=objects,
             overlays=tuple(self._overlays()) if self.mounted else (),
             readable=(*borrowed, *packages, *tools),
+            writable=tuple(path for path in (self.run_dir / "scratch").glob("*") if path.is_dir()),
             hidden=tuple(hidden),
         )
         return self.confine(whole) if self.confine else whole
@@ -239,6 +241,19 @@ class Workspace:
 
             argv = inside(argv, PROXY)
         return wrap(self.sandbox, argv, confinement, self.environment)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder for the time of a `with`, outside of the worktree: pool and commands have it by the same
+        path, and both write in it."""
+        folder = private_dir(self.run_dir / "scratch") / secrets.token_hex(4)
+        folder.mkdir()
+        _give(self, folder)
+        try:
+            yield folder
+        finally:
+            with contextlib.suppress(OSError):
+                worktrees.remove_tree(folder)
 
     def _mend(self) -> None:
         """Make the repository that commands see again where an earlier command removed it."""

@@ -33,7 +33,7 @@ INDEX = "index"
 HELD = "held"
 #: Folders of a run that go with its worktree: what content is read into, the run's own repository, the HOME of
 #: commands and what they write over the user's packages.
-FOLDERS = ("objects", "git", "git.new", "git.old", "home", "overlays")
+FOLDERS = ("objects", "git", "git.new", "git.old", "home", "overlays", "scratch")
 #: Ending of the names of places that only a verdict is made in (fresh.py): there is no work in them.
 PLACE = ".verdict"
 

@@ -597,6 +597,16 @@ def test_a_fresh_place_sees_the_same_paths(tmp_path: Path) -> None:
     assert finished[0].output == f"agent\n{top}\n M src/mine/__init__.py\nchange\n"
 
 
+@pytest.mark.parametrize("confined", boxes())
+def test_a_folder_that_pool_and_commands_share(tmp_path: Path, confined: Sandbox) -> None:
+    space = start(make(tmp_path / "r"), tmp_path, confined)
+    with space.scratch() as folder:
+        (folder / "in").write_text("in\n")
+        assert run(space, f"cat {folder}/in; echo out > {folder}/out") == "in"
+        assert (folder / "out").read_text() == "out\n"
+    assert not folder.exists() and space.changed() == []
+
+
 @needs_bubblewrap
 def test_build_output_is_the_users_at_first_and_never_written(tmp_path: Path) -> None:
     top = make(tmp_path / "r", {".gitignore": "target/\nnode_modules\n", "pkg/x.js": "x\n"})
