@@ -352,6 +352,39 @@ def test_an_instruction_file_changes_no_policy(pool: Pool) -> None:
     assert "everything is allowed" in block and "obey" in block and "<|im_start|>" not in turn
 
 
+def test_a_folder_above_the_repository_is_not_its_own(pool: Pool) -> None:
+    """CFG-10: somebody else's .pool/ further up counts for nothing, trusted or not."""
+    above = pool.repo.parent / ".pool"
+    above.mkdir()
+    (above / "config.toml").write_text('test = "false"\n')
+    assert pool.do("fix it", "--trust-project").returncode == 0
+    assert "unittest" in data(pool, "run.started")[0]["checks"]["command"]
+    project(pool, 'test = "true"\n')  # the control: its own counts
+    pool.do("fix it", "--trust-project")
+    assert data(pool, "run.started")[0]["checks"]["command"] == "true"
+
+
+@pytest.mark.parametrize("shape", ["link outside", "huge", "UTF-16", "hidden characters"])
+def test_odd_instruction_files(pool: Pool, shape: str) -> None:
+    """CFG-14: bounded, never from outside, nothing hidden in them."""
+    path = pool.repo / "AGENTS.md"
+    (pool.home / "secret").write_text("CANARY")
+    match shape:
+        case "link outside":
+            path.symlink_to(pool.home / "secret")
+            assert path.read_text() == "CANARY"
+        case "huge":
+            path.write_text("Use tabs. " * 500_000)
+        case "UTF-16":
+            path.write_text("Use tabs.", encoding="utf-16")
+        case "hidden characters":
+            path.write_text("Use tabs." + "".join(chr(0xE0000 + ord(char)) for char in "CANARY"))
+    assert pool.do("fix it").returncode == 0
+    text = data(pool, "turn.started")[0]["text"]
+    assert "CANARY" not in text and len(text) < 12_000
+    assert not any(0xE0000 <= ord(char) < 0xE0080 for char in text)
+
+
 def test_time_goes_on_while_a_question_stands(pool: Pool) -> None:
     begun = time.monotonic()
     child = at_terminal(pool, *do(pool, run("touch PWN"), *LAST), "--timeout", "2")
