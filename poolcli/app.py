@@ -10,7 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from poolcli import __version__, beneath, landing, paths, policy, process, prompts, sandbox, workspace, worktrees
+from poolcli import __version__, beneath, landing, paths, policy, process, prompts, workspace, worktrees
+from poolcli import outlet as outlets
 from poolcli.approvals import Approver, Person, Remembered
 from poolcli.config import Config
 from poolcli.confirming import Confirmed, Confirmer
@@ -28,6 +29,7 @@ from poolcli.models.dialects.base import lowest
 from poolcli.repomap.first_message import first_message
 from poolcli.repomap.overview import instructions, overview
 from poolcli.run import Budget, Run, View
+from poolcli.sandbox import choose
 from poolcli.store import result as results
 from poolcli.store.reading import read
 from poolcli.store.runs import new_run_id
@@ -76,12 +78,16 @@ class Session(Struct):
     judge: Judge
     parts: Parts
     ctx: Ctx
+    #: The way out of the sandbox, where hosts are allowed.
+    outlet: outlets.Outlet | None = None
 
     async def close(self) -> None:
         """End programs, the model server and the log, in this order; safe to call more than once."""
         for program in self.ctx.sessions.values():
             program.close()
         self.ctx.sessions.clear()
+        if self.outlet is not None:
+            await self.outlet.close()
         await self.model.aclose()
         for view in self.run.views:
             view.close()
@@ -107,6 +113,8 @@ async def begin(
 
     `person` answers questions; where there is none, what would be asked is refused.
     """
+    # First of all: a refusal must come before anything is done.
+    confined = choose.here(config.sandbox, interactive=person is not None)
     state = _state(repo)
     swept = [line for line in (landing.recover(repo, state), *workspace.collect(repo, state)) if line]
     swept += results.repair_all(state)
@@ -127,13 +135,16 @@ async def begin(
         model = await open_model(config, offered, run_dir)
         if 0 < model.info.window < LEAST_WINDOW:
             raise too_small(model.info.window)
-        space = workspace.create(repo, run_id=run_id, state=state, sandbox=sandbox.default())
+        space = workspace.create(repo, run_id=run_id, state=state, sandbox=confined.sandbox)
         run = Run(run_id, run_dir, trace, _budget(config), list(views()))
         checks = find_checks(config, space, repo)
         session = _assemble(
             run, repo, space, model, trace, checks, config, tools, person, unchecked=task.unchecked
         )
         _started(session, task, config, checks, tools)
+        session.outlet = await outlets.open_for(run, space, config.allow_net)
+        if confined.announcement:
+            run.notice(confined.announcement, level="warning", code="sandbox")
         for line in config.notices:
             run.notice(line, level="warning", code="configuration")
         for line in space.notes:
@@ -184,6 +195,7 @@ async def again(
 
     Raises UsageError for a run that never got as far as its first message, StoreError for one that is running.
     """
+    confined = choose.here(config.sandbox, interactive=person is not None)
     trace = Trace.reopen(run_dir)  # before the log is read: another process may be writing it
     model: Model | None = None
     try:
@@ -197,7 +209,7 @@ async def again(
             run_id=run_dir.name,
             state=run_dir.parent.parent,
             base=first.data["base"],
-            sandbox=sandbox.default(),
+            sandbox=confined.sandbox,
         )
         names = [schema["function"]["name"] for schema in first.data["tools"]]
         model = await open_model(config, first.data["tools"], run_dir, rung=_recorded_rung(events))
@@ -215,6 +227,9 @@ async def again(
         )
         session.judge.baseline = _recorded_baseline(events)
         run.emit("run.resumed", version=__version__, model=_model_data(model))
+        session.outlet = await outlets.open_for(run, space, config.allow_net)
+        if confined.announcement:
+            run.notice(confined.announcement, level="warning", code="sandbox")
         for line in config.notices:
             run.notice(line, level="warning", code="configuration")
         _answer_open_calls(run)
