@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -23,23 +24,33 @@ from tests.e2e.conftest import (
     snapshot,
 )
 from tests.e2e.test_interrupt import marked
+from tests.repositories import content
 
 pytestmark = pytest.mark.slow
 
-#: Notes each step, so that one done twice or left out shows in the result. A kill between the word that the edit runs
-#: and the edit itself leaves it undone, and pool never repeats it; the model makes sure, as one that looks would.
+
+def _step(number: int) -> str:
+    """Notes itself, so that a step done twice shows; and makes what it and all before it should have left, as a model
+    does that looks: pool never repeats the one call that a kill hit."""
+    made = " ".join(f"step-{n}" for n in range(number + 1))
+    return f"echo {number} >> steps.txt; for name in {made}; do echo $name > $name; done"
+
+
+#: A kill between the word that the edit runs and the edit itself leaves it undone; the model makes sure, here too.
 STEPS = (
     *REPAIR[:4],
     reply("", call("edit", **FIX)),
-    *(reply("", call("shell", command=f"echo {n} >> steps.txt")) for n in range(6)),
+    *(reply("", call("shell", command=_step(n))) for n in range(6)),
+    reply("", call("shell", command=_step(5).replace("echo 5 >> steps.txt", "echo sure >> steps.txt"))),
     reply("Fixed, and six steps noted."),
 )
-KILLS = 20
+#: Some 3 seconds each with the resume; POOL_TEST_KILLS=200 for the long one.
+KILLS = int(os.environ.get("POOL_TEST_KILLS", "100"))
 
 
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     rng = random.Random(20261123)
-    length = _unkilled(tmp_path / "whole")
+    length, whole = _unkilled(tmp_path / "whole")
     resumed = 0
     for n in range(KILLS):
         home = tmp_path / f"home{n}"
@@ -68,20 +79,28 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
         resumed += 1
         assert [e["seq"] for e in pool.events()] == list(range(1, len(pool.events()) + 1))
         assert pool("apply").returncode == 0
-        assert "a + b" in (pool.repo / "calc.py").read_text()
-        steps = (pool.repo / "steps.txt").read_text().split() if (pool.repo / "steps.txt").exists() else []
+        assert _tree(pool.repo) == whole
         # The one call that was running may have happened or not; none happened twice.
-        assert len(set(steps)) == len(steps) >= 5, steps
+        steps = (pool.repo / "steps.txt").read_text().split() if (pool.repo / "steps.txt").exists() else []
+        assert len(set(steps)) == len(steps) >= 6, steps
         assert marked(pool.runs()[-1].name) == []
         assert git(pool.repo, "worktree", "list").count("\n") == 1
+    print(f"{KILLS} kills, {resumed} of them hit a run at work and were resumed to the same tree")
     assert resumed >= KILLS // 4, "too few of the kills hit a run at work"
 
 
-def _unkilled(folder: Path) -> float:
-    """Seconds that a run without a kill takes."""
+def _tree(repo: Path) -> dict[str, tuple[str, bytes]]:
+    """The files of a repository but for the notes of the steps."""
+    return {name: held for name, held in content(repo).items() if name != "steps.txt"}
+
+
+def _unkilled(folder: Path) -> tuple[float, dict[str, tuple[str, bytes]]]:
+    """Seconds that a run without a kill takes, and the files it leads to."""
     home = folder / "home"
     home.mkdir(parents=True)
     pool = Pool(make_repo(folder / "repo", {"calc.py": CALC, "test_calc.py": TEST_CALC}), home)
     start = time.monotonic()
     assert pool.do("fix it", replies=STEPS).returncode == 0
-    return time.monotonic() - start
+    length = time.monotonic() - start
+    assert pool("apply").returncode == 0
+    return length, _tree(pool.repo)
