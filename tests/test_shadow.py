@@ -16,6 +16,8 @@ from poolcli.errors import WorkspaceError
 from poolcli.git import find_repository
 from poolcli.sandbox import Sandbox, bubblewrap, detect
 from poolcli.sandbox.surroundings import overlays_work
+from poolcli.tools import registry
+from poolcli.tools.base import Ctx, Output
 from poolcli.workspace import Workspace
 from tests.repositories import commit, content, lock, make, private_state, put, sh
 
@@ -574,6 +576,58 @@ def test_an_editable_install_tests_the_worktrees_code(tmp_path: Path) -> None:
     assert not (packages / "other").exists()
     assert space.changed() == ["src/mine/__init__.py"]
     assert run(space, "git status --porcelain") == "M src/mine/__init__.py"
+
+
+@needs_bubblewrap
+def test_a_program_on_a_terminal_is_confined_too(tmp_path: Path) -> None:
+    """Its descriptors (filter, environment) reach it through pexpect."""
+    top = make(tmp_path / "r")
+    put(tmp_path, {"secret": "the user's\n"})
+    space = start(top, tmp_path, box())
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+
+    async def checks() -> Output:
+        return Output("")
+
+    async def talk() -> str:
+        ctx = Ctx(space, checks, lambda text: None, outputs)
+        tool = registry.load()["terminal"]
+        said = await tool.run(
+            ctx, action="start", name="sh", text=f"cat {tmp_path}/secret; pwd; tty; cat", timeout=10
+        )
+        more = await tool.run(ctx, action="send", name="sh", text="echoed", timeout=10)
+        await tool.run(ctx, action="close", name="sh")
+        return said.text + more.text
+
+    said = asyncio.run(talk())
+    assert str(top) in said and "/dev/" in said and "echoed" in said
+    assert "No such file" in said and "the user's" not in said
+
+
+@needs_bubblewrap
+def test_tools_ask_git_past_what_commands_wrote(tmp_path: Path) -> None:
+    """With its control: git by discovery obeys the model's index and finds nothing, or no repository at all."""
+    evil, mark = canary(tmp_path)
+    for confined in (NONE, box()):
+        space = start(make(tmp_path / f"r-{confined.name}"), tmp_path, confined, f"run-{confined.name}")
+        run(
+            space,
+            f"git rm -q --cached a.py; git config core.fsmonitor {evil}",
+        )
+        outputs = tmp_path / f"out-{confined.name}"
+        outputs.mkdir()
+
+        async def checks() -> Output:
+            return Output("")
+
+        ctx = Ctx(space, checks, lambda text: None, outputs)
+        tools = registry.load()
+        assert "a.py" in asyncio.run(tools["list"].run(ctx)).text
+        assert "a.py:2: two" in asyncio.run(tools["search"].run(ctx, pattern="two")).text
+    assert not mark.exists()
+    subprocess.run(["git", "status"], cwd=tmp_path / "st/worktrees/run-none", capture_output=True)
+    assert mark.exists(), "the control"
 
 
 @needs_bubblewrap

@@ -116,6 +116,7 @@ def dirty_checkout(top: Path) -> Path:
 
 
 def test_every_kind_of_change_is_carried_over_and_nothing_is_touched(tmp_path: Path) -> None:
+    """FLT-40"""
     top = dirty_checkout(tmp_path / "r")
     before, status = private_state(top / ".git"), sh(top, "status", "--porcelain", "-z")
     before = private_state(top / ".git")  # git status refreshes the index
@@ -165,6 +166,7 @@ def test_a_change_within_the_same_tick_as_the_index(tmp_path: Path) -> None:
 
 
 def test_the_user_holds_the_index_lock(tmp_path: Path) -> None:
+    """FLT-32"""
     top = make(tmp_path / "r")
     put(top, {"a.py": "changed\n", "new.py": "new\n"})
     (top / ".git/index.lock").touch()
@@ -175,6 +177,7 @@ def test_the_user_holds_the_index_lock(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("doing", ["merge", "rebase", "cherry-pick", "bisect"])
 def test_something_is_in_progress(tmp_path: Path, doing: str) -> None:
+    """FLT-31"""
     top = make(tmp_path / "r")
     sh(top, "checkout", "-q", "-b", "other")
     put(top, {"a.py": "theirs\n", "c.py": "c\n"})
@@ -232,6 +235,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_detached_linked_subfolder_shallow_sha256(tmp_path: Path) -> None:
+    """FLT-41"""
     top = make(tmp_path / "r")
     put(top, {"a.py": "second\n"})
     commit(top)
@@ -271,6 +275,7 @@ def test_odd_folder_names(tmp_path: Path, name: str) -> None:
 
 
 def test_crlf_with_autocrlf(tmp_path: Path) -> None:
+    """FLT-40"""
     top = make(tmp_path / "r", {"a.txt": "one\r\ntwo\r\n"})
     sh(top, "config", "core.autocrlf", "true")
     put(top, {"b.txt": "untracked\r\n", "a.txt": "one\r\ntwo\r\nthree\r\n", "c.bin": b"\0\r\n\n"})
@@ -484,6 +489,7 @@ def test_a_repository_made_by_the_agent_comes_back_as_files(tmp_path: Path) -> N
 
 
 def test_the_user_collects_garbage_during_the_run(tmp_path: Path) -> None:
+    """FLT-33, with uncommitted changes"""
     top = make(tmp_path / "r")
     put(top, {"a.py": "uncommitted\n"})
     space = start(top, tmp_path)
@@ -503,6 +509,7 @@ def test_the_user_collects_garbage_during_the_run(tmp_path: Path) -> None:
 
 
 def test_the_worktree_vanishes(tmp_path: Path) -> None:
+    """FLT-34"""
     space = start(make(tmp_path / "r"), tmp_path)
     shutil.rmtree(space.root)
     for question in (space.patch, space.tree):
@@ -527,6 +534,7 @@ def test_read_only_folders_are_removed(tmp_path: Path) -> None:
 
 
 def test_eight_at_once(tmp_path: Path) -> None:
+    """FLT-28"""
     top = make(tmp_path / "r")
     put(top, {"a.py": "changed\n", "new.py": "n\n"})
 
@@ -547,6 +555,7 @@ def test_eight_at_once(tmp_path: Path) -> None:
 
 
 def test_a_killed_runs_work_is_saved_and_its_worktree_removed(tmp_path: Path) -> None:
+    """FLT-35"""
     top = make(tmp_path / "r")
     put(top, {"a.py": "uncommitted\n"})
     space = start(top, tmp_path)
@@ -594,6 +603,7 @@ time.sleep(9)
 
 @pytest.mark.parametrize("delay", ["0", "0.002", "0.006", "0.05"])
 def test_a_kill_while_the_worktree_is_made(tmp_path: Path, delay: str) -> None:
+    """FLT-07"""
     top = make(tmp_path / "r", {f"d{i % 9}/f{i}": "x\n" * 99 for i in range(400)})
     put(top, {"a.py": "uncommitted\n"})
     done = subprocess.run(

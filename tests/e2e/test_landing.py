@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.e2e.conftest import CALC, Pool, call, git, reply, snapshot
+from tests.e2e.conftest import CALC, REPAIR, Pool, call, git, reply, snapshot
 
 
 def test_apply_lands_the_patch_and_nothing_else(pool: Pool) -> None:
@@ -44,6 +44,20 @@ def test_apply_refuses_what_does_not_fit_and_changes_nothing(pool: Pool) -> None
     assert done.returncode != 0
     assert "calc.py" in done.stderr and "Traceback" not in done.stderr
     assert snapshot(pool.repo) == before
+
+
+def test_what_runs_later_is_named_at_the_end_and_by_apply(pool: Pool) -> None:
+    make = reply("", call("write", path="Makefile", content="all:\n"))
+    link = reply("", call("shell", command="ln -s /etc/passwd notes"))
+    assert pool.do("fix it", replies=(make, link, *REPAIR)).returncode == 0
+    notices = [
+        e.get("data", e)["text"]
+        for e in pool.events()
+        if e["type"] == "notice" and e.get("data", e).get("code") == "look-at"
+    ]
+    assert notices == ["notes is a link out of the repository, to /etc/passwd", "Makefile: a build runs it"]
+    said = pool("apply").stderr
+    assert "look at: Makefile: a build runs it" in said and "look at: notes is a link out" in said
 
 
 def test_applying_what_is_not_verified_says_so(pool: Pool) -> None:
