@@ -755,3 +755,29 @@ def test_the_index_as_checked_out_is_not_the_commands(tmp_path: Path) -> None:
     pristine = (space.run_dir / worktrees.INDEX).read_bytes()
     run(space, "echo x > x; git add -A; git rm -q --cached a.py")
     assert (space.run_dir / worktrees.INDEX).read_bytes() == pristine
+
+
+@needs_bubblewrap
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root works in the folders of others")
+def test_root_in_the_checkout_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands have the owner's rights, and everything that they need is the owner's."""
+    trusting = tmp_path / "gitconfig"
+    trusting.write_text("[safe]\n\tdirectory = *\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(trusting))
+    top = make(tmp_path / "r", {"a.py": "one\n", ".gitignore": "node_modules\n"})
+    put(top, {"node_modules/a/i.js": "a\n"})
+    for place, _, names in os.walk(top):
+        for path in (place, *(os.path.join(place, name) for name in names)):
+            os.chown(path, 12345, 12345)
+    space = start(top, tmp_path, box())
+    assert run(space, "id -u; git diff-files") == "12345", "nor does anything have to be read again"
+    assert run(
+        space, "echo two >> a.py; git add -A; git commit -qm x; git log --format=%s; touch $HOME/x"
+    ) == ("x\nchange")
+    with space.scratch() as folder:
+        run(space, f"touch {folder}/x")
+    run(space, "rm -rf /run/pool/git/*", None)
+    assert run(space, "git log --format=%s") == "change"
+    assert b"+two" in space.patch()
+    space.remove()
+    assert list(space.run_dir.iterdir()) == []
