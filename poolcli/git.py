@@ -94,10 +94,23 @@ class Repository(Struct, frozen=True):
         return (f"--git-dir={self.git_dir}", f"--work-tree={work_tree or self.top}")
 
 
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a git process: the user's without GIT_*, our fixed values, then `extra`."""
+def environment(extra: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, str]:
+    """The environment of a git process: the user's without GIT_*, our fixed values, then `extra`.
+
+    Of PATH what depends on where one stands, or lies in `cwd`, is left out: a repository may hold a `git`.
+    """
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in KEPT}
-    return {**env, **FIXED, **(extra or {})}
+    return {**env, "PATH": _path(env.get("PATH", os.defpath), cwd), **FIXED, **(extra or {})}
+
+
+def _path(path: str, cwd: Path | None) -> str:
+    inside = f"{os.path.realpath(cwd)}{os.sep}" if cwd is not None else ""
+    return os.pathsep.join(
+        folder
+        for folder in path.split(os.pathsep)
+        if os.path.isabs(folder)  # noqa: PTH117
+        and not (inside and f"{os.path.realpath(folder)}{os.sep}".startswith(inside))
+    )
 
 
 def attempt(
@@ -112,7 +125,7 @@ def attempt(
         done = subprocess.run(
             ["git", *PINS, *args],
             cwd=cwd,
-            env=environment(env),
+            env=environment(env, cwd),
             stdin=subprocess.DEVNULL if input is None else None,
             input=input,
             capture_output=True,
