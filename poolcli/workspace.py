@@ -204,8 +204,17 @@ class Workspace:
             readable=(*borrowed, *packages, *tools),
             writable=tuple(path for path in (self.run_dir / "scratch").glob("*") if path.is_dir()),
             hidden=tuple(hidden),
+            groups=self._groups(),
         )
         return self.confine(whole) if self.confine else whole
+
+    def _groups(self) -> tuple[Path, ...]:
+        """Control groups for commands: root is held to no number of processes in any other way."""
+        if not self._confined:
+            return ()
+        from poolcli.sandbox import limits
+
+        return tuple(group for group in limits.own_groups() if group.is_dir())
 
     def _overlays(self) -> Iterator[Overlay]:
         from poolcli.sandbox import bubblewrap, surroundings

@@ -7,7 +7,9 @@ make one. Groups carry the id of the process that made them, so that those of a 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import itertools
 import os
 import signal
@@ -75,6 +77,15 @@ def open_group(limits: Limits) -> tuple[Path, ...]:
                 group.rmdir()
             made.remove(group)
     return tuple(made)
+
+
+@functools.cache
+def own_groups() -> tuple[Path, ...]:
+    """The groups of this pool's commands, made at the first question and ended with pool; those of dead pools go."""
+    collect()
+    made = open_group(Limits())
+    atexit.register(close_group, made)
+    return made
 
 
 def _limit_memory(group: Path, limit: int) -> None:
