@@ -130,7 +130,8 @@ def take(repo: Repository, changes: Changes, *, ref: str, scratch: Path) -> Snap
     commit = _line(
         git([*repo.pin(), "commit-tree", tree, "-p", repo.head], cwd=repo.top, env=IDENTITY, input=message)
     )
-    git([*repo.pin(), "update-ref", ref, commit], cwd=repo.top)
+    # Marked as a process of the run that the ref is named after: one that outlives a killed pool is found.
+    git([*repo.pin(), "update-ref", ref, commit], cwd=repo.top, env={"POOL_RUN": ref.rpartition("/")[2]})
     return Snapshot(commit, repo.head, len(changes.dirty))
 
 

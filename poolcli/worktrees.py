@@ -98,7 +98,7 @@ def hold(repo: Repository, run_dir: Path, commit: str) -> None:
     if attempt([*repo.pin(), "rev-parse", "--verify", "--quiet", ref], cwd=repo.top).code == 0:
         return
     (run_dir / HELD).touch()  # first: who finds the ref must know whose it is
-    git([*repo.pin(), "update-ref", ref, commit], cwd=repo.top)
+    git([*repo.pin(), "update-ref", ref, commit], cwd=repo.top, env={"POOL_RUN": run_dir.name})
 
 
 def _release(repo: Repository, run_dir: Path) -> None:
