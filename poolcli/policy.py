@@ -37,6 +37,13 @@ MODES = ("ask", "edits", "auto", "plan")
 LOOKING = frozenset({"read", "search"})
 #: Tools that run a command, which a rule about commands of one of them is about in all of them.
 COMMANDS = frozenset({"shell", "terminal"})
+#: Names of files that are made to hold secrets. A file that is there to be read (`.env.example`) is none.
+SECRETIVE = (
+    ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "id_rsa", "id_dsa",
+    "id_ecdsa", "id_ed25519", ".netrc", "_netrc", ".pgpass", ".htpasswd", ".git-credentials", "credentials", "credentials.json",
+    "service-account*.json", "secrets.y*ml", "secrets.json", "secrets.toml", "secrets.ini",
+)  # fmt: skip
+_FOR_READING = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
 #: Runs the checks, which pool runs by itself anyway: no mode asks about it, rules may.
 CHECKS = "run_tests"
 
@@ -163,7 +170,16 @@ def _runs(deed: Deed) -> bool:
     return deed.kind not in (*LOOKING, "edit", "move") and not _looks(deed)
 
 
+def _secretive(path: str) -> bool:
+    name = posixpath.basename(path).lower()
+    return any(fnmatchcase(name, one) for one in SECRETIVE) and not any(
+        fnmatchcase(name, one) for one in _FOR_READING
+    )
+
+
 def _by_mode(deed: Deed, mode: str, *, confined: bool) -> Decision:
+    if deed.kind in LOOKING and any(_secretive(path) for path in deed.paths):
+        return Decision("ask", "by its name it holds secrets, which would be sent to the model")
     if _looks(deed):
         return Decision("allow", "it only looks" if deed.kind in LOOKING else f"mode {mode}")
     if mode == "auto" or (mode == "edits" and not _runs(deed)):

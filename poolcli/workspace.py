@@ -21,6 +21,10 @@ from poolcli.worktrees import Record
 
 #: The file of a run that holds its changes.
 PATCH = "patch.diff"
+#: What is said below a command's output when the kernel ended a process of the run's.
+OUT_OF_MEMORY = (
+    "The memory that commands may use in this sandbox was used up, and a process was ended for it."
+)
 #: Longest file that is read as text, in bytes: instructions and manifests are far below.
 LONGEST_TEXT = 1_000_000
 
@@ -288,6 +292,8 @@ class Workspace:
         Raises WorkspaceError if the worktree is gone.
         """
         launch = self.launch(command)
+        groups = self._groups()
+        ended = _out_of_memory(groups)
         try:
             done = await process.run(
                 launch.argv,
@@ -301,6 +307,8 @@ class Workspace:
             )
         finally:
             launch.close()
+        if _out_of_memory(groups) > ended:
+            return structs.replace(done, output=f"{done.output}\n{OUT_OF_MEMORY}\n")
         if self._confined and done.exit_code:
             from poolcli.network.inside import hint
 
@@ -408,6 +416,14 @@ class _Content:
 
     def __exit__(self, *error: object) -> None:
         self._clear()
+
+
+def _out_of_memory(groups: tuple[Path, ...]) -> int:
+    if not groups:
+        return 0
+    from poolcli.sandbox import limits
+
+    return limits.out_of_memory(groups)
 
 
 def _quoted(path: Path) -> str:

@@ -45,6 +45,23 @@ CHECK = Deed(CHECKS, "execute")
 
 
 @pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (".env", "ask"), ("app/.env.local", "ask"), ("config/secrets.yml", "ask"), ("tls/server.PEM", "ask"),
+        ("id_ed25519", "ask"), (".env.example", "allow"), ("id_rsa.pub", "allow"), ("secrets.py", "allow"),
+        ("environment.md", "allow"), ("keys.py", "allow"),
+    ],
+)  # fmt: skip
+def test_files_of_secrets_are_asked_about(path: str, expected: str) -> None:
+    """SEC-10"""
+    deed = Deed("read", "read", paths=(path,))
+    for mode in MODES:
+        assert of(deed, mode=mode) == expected
+    assert of(deed, f"allow read:{path}") == "allow"
+    assert of(Deed("read", "read", paths=("notes.txt", path))) == expected, "also behind a link"
+
+
+@pytest.mark.parametrize(
     ("mode", "confined", "looking", "editing", "running"),
     [
         ("", True, "allow", "allow", "allow"),
