@@ -40,8 +40,8 @@ COMMANDS = frozenset({"shell", "terminal"})
 #: Names of files that are made to hold secrets. A file that is there to be read (`.env.example`) is none.
 SECRETIVE = (
     ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "id_rsa", "id_dsa",
-    "id_ecdsa", "id_ed25519", ".netrc", "_netrc", ".pgpass", ".htpasswd", ".git-credentials", "credentials", "credentials.json",
-    "service-account*.json", "secrets.y*ml", "secrets.json", "secrets.toml", "secrets.ini",
+    "id_ecdsa", "id_ed25519", ".netrc", "_netrc", ".pgpass", ".htpasswd", ".git-credentials", "credentials",
+    "credentials.json", "service-account*.json", "secrets.y*ml", "secrets.json", "secrets.toml", "secrets.ini",
 )  # fmt: skip
 _FOR_READING = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
 #: Runs the checks, which pool runs by itself anyway: no mode asks about it, rules may.
