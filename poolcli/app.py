@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from poolcli import __version__, landing, paths, process, prompts, sandbox, workspace, worktrees
+from poolcli import __version__, baselines, landing, paths, process, prompts, sandbox, workspace, worktrees
 from poolcli.config import Config
 from poolcli.confirming import Confirmed, Confirmer
 from poolcli.context import unanswered
@@ -19,7 +20,7 @@ from poolcli.events import LOG_VERSION, Event
 from poolcli.fitting import LARGER, LEAST_WINDOW, Room, too_small
 from poolcli.gate import Gate
 from poolcli.git import Repository
-from poolcli.judge import Judge
+from poolcli.judge import Judge, repeat
 from poolcli.lapses import lapse, last_reply
 from poolcli.loop import Parts
 from poolcli.models.base import Model, ModelInfo
@@ -27,6 +28,7 @@ from poolcli.models.dialects.base import lowest
 from poolcli.repomap.first_message import first_message
 from poolcli.repomap.overview import instructions, overview
 from poolcli.run import Budget, Run, View
+from poolcli.stages import Stages
 from poolcli.store import result as results
 from poolcli.store.reading import read
 from poolcli.store.runs import new_run_id
@@ -34,9 +36,11 @@ from poolcli.store.trace import Trace
 from poolcli.tools import contract as contracts
 from poolcli.tools import registry
 from poolcli.tools.base import Ctx
+from poolcli.unsteady import Unsteady
 from poolcli.verdict import finder
 from poolcli.verdict.evidence import Report
 from poolcli.verdict.finder import Checks
+from poolcli.verdict.recipes.given import recognised
 from poolcli.verdict.runner import round_message, section
 from poolcli.workspace import Workspace
 
@@ -147,7 +151,7 @@ async def begin(task: Task, config: Config, repo: Repository, views: Views) -> S
 async def open_turn(session: Session, task: Task) -> None:
     """Run the checks for the baseline and begin the turn with the first message."""
     judge = session.judge
-    report = await judge.judge("baseline")
+    report = await _baseline(session)
     if report is not None and report.status == "error":
         raise ChecksError(
             f"the checks command cannot be run: {judge.checks.command if judge.checks else ''}\n{report.text}",
@@ -167,6 +171,21 @@ async def open_turn(session: Session, task: Task) -> None:
         quoted=task.quoted,
     )
     run.emit("turn.started", text=text)
+
+
+async def _baseline(session: Session) -> Report | None:
+    """What the checks say before any change; from an earlier run on the same files where that took long."""
+    judge, space = session.judge, session.workspace
+    if judge.checks is None:
+        return None
+    state = session.run.dir.parent.parent
+    if (known := baselines.recall(space, judge.checks, state)) is not None:
+        judge.known(repeat(session.run, judge.checks, known))
+        return known
+    report = await judge.judge("baseline")
+    if report is not None:
+        baselines.keep(space, judge.checks, state, report)
+    return report
 
 
 async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -> Session:
@@ -198,10 +217,10 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -
         for view in run.views:
             for event in events:
                 view.recall(event)
-        checks = _recorded_checks(first, config)
+        checks = _recorded_checks(first, config, space, repo)
         unchecked = bool(first.data.get("unchecked"))
         session = _assemble(run, repo, space, model, trace, checks, config, tools, unchecked=unchecked)
-        session.judge.baseline = _recorded_baseline(events)
+        _recall_checks(session.judge, events)
         run.emit("run.resumed", version=__version__, model=_model_data(model))
         for line in config.notices:
             run.notice(line, level="warning", code="configuration")
@@ -214,11 +233,18 @@ async def again(run_dir: Path, config: Config, repo: Repository, views: Views) -
     return session
 
 
-def _recorded_checks(first: Event, config: Config) -> Checks | None:
+def _recorded_checks(first: Event, config: Config, space: Workspace, repo: Repository) -> Checks | None:
+    """The checks of the run, with their recipe: found again, since the log holds the command only."""
     if config.origins.get("test") == "--test":
-        return Checks(config.test, "--test", "given by --test")
+        return find_checks(config, space, repo)
     recorded = first.data["checks"]
-    return Checks(**recorded) if recorded["command"] else None
+    if not recorded["command"]:
+        return None
+    found = find_checks(config, space, repo)
+    if found is not None and found.command == recorded["command"]:
+        return replace(found, source=recorded["source"], why=recorded["why"])
+    recipe = recognised(recorded["command"], recorded["why"], space.read_text)
+    return Checks(**recorded, recipe=recipe)
 
 
 def _recorded_rung(events: Sequence[Event]) -> str:
@@ -227,14 +253,19 @@ def _recorded_rung(events: Sequence[Event]) -> str:
     return lowest(*(model.get("rung", "native") for model in known))
 
 
-def _recorded_baseline(events: Sequence[Event]) -> Report | None:
+def _recall_checks(judge: Judge, events: Sequence[Event]) -> None:
+    """Tell the judge what the checks said so far."""
     for event in events:
-        if event.type == "checks.done" and event.data["phase"] == "baseline":
-            data = event.data
-            return Report(
-                data["status"], data["exit_code"], data["seconds"], data["counts"], text=data["text"]
+        if event.type != "checks.done":
+            continue
+        data = event.data
+        tests, chosen = data["tests"], bool(data.get("chosen"))
+        if data["phase"] == "baseline":
+            judge.baseline = Report(
+                data["status"], data["exit_code"], data["seconds"], data["counts"], tests, data["text"]
             )
-    return None
+        if judge.stages is not None and tests:
+            judge.stages.learn(tests, data["seconds"], chosen=chosen, report=None)
 
 
 async def go_on(session: Session, message: str | None) -> None:
@@ -301,9 +332,6 @@ async def open_model(
 
 def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | None:
     """The checks: as configured, else found in the repository."""
-    if config.test:
-        origin = config.origins.get("test", "--test")
-        return Checks(config.test, origin, f"given by {origin}")
 
     def read(path: str) -> str | None:
         # Environments are borrowed by links that lead out of the worktree, where tools may not follow.
@@ -312,6 +340,10 @@ def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | 
                 return (repo.top / path).read_text("utf-8", "replace")
         return space.read_text(path)
 
+    if config.test:
+        origin = config.origins.get("test", "--test")
+        why = f"given by {origin}"
+        return Checks(config.test, origin, why, recognised(config.test, why, read))
     return finder.find([name for name, _ in space.files()], read, shutil.which)
 
 
@@ -329,6 +361,12 @@ def _assemble(
 ) -> Session:
     outputs = paths.private_dir(run.dir / "outputs")
     judge = Judge(run, space, checks, outputs, config.checks_timeout)
+    if checks is not None:
+        state = run.dir.parent.parent
+        judge.stages = Stages(space, checks.recipe, state / "imports.json")
+        judge.unsteady = Unsteady(
+            run, repo, space, checks, outputs, config.checks_timeout, state / "unsteady.json"
+        )
     ctx = Ctx(space, judge.for_tool, lambda text: None, outputs)
     gate = Gate(run, tools, ctx, deny=config.deny)
 
@@ -345,7 +383,8 @@ def _assemble(
 
     async def confirm() -> Confirmed:
         assert checks is not None
-        return await Confirmer(run, repo, space, checks, outputs, config.checks_timeout).confirm()
+        confirmer = Confirmer(run, repo, space, checks, outputs, config.checks_timeout, judge.unsteady)
+        return await confirmer.confirm()
 
     parts = Parts(run, model, gate, judge, evidence, confirm, room, config.max_reply, unchecked)
     return Session(run, repo, space, model, trace, judge, parts, ctx)

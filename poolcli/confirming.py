@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from poolcli.git import Repository
-from poolcli.judge import record
+from poolcli.judge import Unsteady, record
 from poolcli.run import Run
 from poolcli.verdict.evidence import Report
 from poolcli.verdict.finder import Checks
@@ -19,6 +19,8 @@ from poolcli.workspace import Workspace
 
 #: Findings that the model is told of; more of them say nothing new.
 MOST_TOLD = 6
+#: Files that were put back from the base, as people are told.
+NAMED = 3
 
 
 class Confirmed(Struct, frozen=True):
@@ -38,6 +40,8 @@ class Confirmer(Struct):
     checks: Checks
     outputs: Path
     timeout: float
+    #: Finds tests that fail now and then without any change.
+    unsteady: Unsteady | None = None
 
     async def confirm(self) -> Confirmed:
         """Judge the change as it is now. Raises WorkspaceError when no fresh place can be made."""
@@ -95,17 +99,52 @@ class Confirmer(Struct):
         return next((str(e.data["task"]) for e in self.run.events if e.type == "run.started"), "")
 
     async def _fresh(self, patch: bytes) -> tuple[Report, str]:
-        """The checks in a fresh place, recorded, and why the change does not apply there ('' when it does)."""
-        from poolcli import fresh
+        """The checks in a fresh place, recorded, and why the change does not apply there ('' when it does).
+
+        A task about tests is judged with its own: the old ones may be what it was to change. What those of the base
+        say is recorded, too, and people are told.
+        """
         from poolcli.verdict.restore import about_tests
 
-        async def work(place: fresh.Place) -> tuple[Report, str]:
-            if place.problem:
-                return Report("error", None, 0.0, None), place.problem
-            report = await record(
-                self.run, place.space, self.checks, "verdict", outputs=self.outputs, timeout=self.timeout
+        if not about_tests(self._task):
+            report, problem, _ = await self._judged(patch, own_tests=False)
+            return report, problem
+        other, problem, put_back = await self._judged(patch, own_tests=False, only_if_restored=True)
+        if problem:
+            return other, problem
+        if put_back:
+            said = "pass" if other.ok else "do not pass"
+            self.run.notice(
+                f"the task is about tests, so the change is judged by its own; those of the base {said} with it "
+                f"({put_back})",
+                code="both-tests",
             )
-            return report, ""
+        report, problem, _ = await self._judged(patch, own_tests=True)
+        return report, problem
+
+    async def _judged(
+        self, patch: bytes, *, own_tests: bool, only_if_restored: bool = False
+    ) -> tuple[Report, str, str]:
+        """One run of the checks in a fresh place: the report, why the change does not apply, what was put back."""
+        from poolcli import fresh
+
+        async def work(place: fresh.Place) -> tuple[Report, str, str]:
+            nothing = Report("error", None, 0.0, None)
+            if place.problem:
+                return nothing, place.problem, ""
+            put_back = ", ".join(place.plan.paths[:NAMED])
+            if only_if_restored and not put_back:
+                return nothing, "", ""
+            report = await record(
+                self.run,
+                place.space,
+                self.checks,
+                "verdict",
+                outputs=self.outputs,
+                timeout=self.timeout,
+                unsteady=self.unsteady,
+            )
+            return report, "", put_back
 
         return await fresh.judge(
             self.repo,
@@ -114,6 +153,5 @@ class Confirmer(Struct):
             patch=patch,
             state=self.run.dir.parent.parent,
             sandbox=self.space.sandbox,
-            # A task about tests is judged with its own: the old ones may be what it was to change.
-            own_tests=about_tests(self._task),
+            own_tests=own_tests,
         )

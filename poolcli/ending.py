@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from poolcli import __version__, process
+from poolcli import __version__, grading, process
 from poolcli.app import Session
 from poolcli.errors import BudgetError, Exit, InterruptedByUser, ModelError, PoolError, RefusedError
 from poolcli.events import Event
@@ -135,7 +135,7 @@ def _record(session: Session, outcome: Outcome, result: dict[str, Any], problem:
     if problem:
         run.notice(problem, level="error", code="patch-not-saved")
     run.emit("turn.done", reason=outcome.status)
-    told = {key: result[key] for key in ("exit_code", "patch", "usage", "seconds")}
+    told = {key: result[key] for key in ("exit_code", "grade", "patch", "usage", "seconds")}
     run.emit("run.ended", status=outcome.status, why=outcome.why, **told)
 
 
@@ -153,6 +153,7 @@ def _result(session: Session, outcome: Outcome, patch: bytes, problem: str) -> d
         "repository": first.data["root"],
         "base": session.workspace.base,
         "verdict": verdict(run.events, session.judge.checks.command if session.judge.checks else ""),
+        "grade": grading.grade(run.events),
         "patch": {**patch_statistics(patch), "file": "" if problem else str(run.dir / PATCH)},
         "usage": {
             "turns": spent.turns,

@@ -136,7 +136,11 @@ CATALOGUE: dict[str, EventType] = {
     ),
     "checks.started": EventType(
         "pool began to run the checks.",
-        {"phase": "baseline | tool | round | verdict", "command": "what runs"},
+        {
+            "phase": "baseline | tool | round | verdict",
+            "command": "what runs",
+            "chosen": "how many tests were chosen to run, 0 for all",
+        },
     ),
     "checks.done": EventType(
         "pool ran the checks. Phase 'round' decides the verdict; a red round's text goes back to the model.",
@@ -149,6 +153,13 @@ CATALOGUE: dict[str, EventType] = {
             "seconds": "how long it took",
             "counts": "{passed, failed, skipped} where known, else null",
             "tests": "{test: passed | failed | error | skipped} where known, else {}",
+            "chosen": "how many tests were chosen to run, 0 for all; chosen ones that pass are followed by all",
+            "flaky": "[test]: failed now, and unsteady on the untouched base: they do not count",
+            "hung": "the test that was running when the time was over, '' when none or not known",
+            "crashed": "how the runner died, '' when it did not",
+            "problem": "what keeps the results per test from being trusted, '' when nothing does",
+            "note": "what was run instead, when the command gave no result for any test; else ''",
+            "kept": "whether this is the result of an earlier run on the same files",
             "text": "the evidence, as the model reads it",
             "log": "file of the run with the whole output",
         },
@@ -173,6 +184,8 @@ CATALOGUE: dict[str, EventType] = {
             "usage | interrupted | terminated | failed",
             "exit_code": "the command's exit code",
             "why": "one line",
+            "grade": "{label, valid, reason, reward, why, fail_to_pass, pass_to_pass, pass_to_fail, fail_to_fail, "
+            "flaky}: null without checks before and after; docs/verdict.md",
             "patch": "{files, added, removed}",
             "usage": "{turns, prompt, completion, cached}",
             "seconds": "how long the run took",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from poolcli.run import Run
+from poolcli.stages import Stages
 from poolcli.tools.base import Files, Output
 from poolcli.verdict.evidence import Report
 from poolcli.verdict.finder import Checks
@@ -15,15 +19,74 @@ from poolcli.verdict.runner import run_checks
 
 Phase = Literal["baseline", "tool", "round", "verdict"]
 
+#: What a model is told of a run of chosen tests.
+CHOSEN = "({} of {} tests ran: those that failed and those near your change; all of them run at the end)"
+
+#: Finds which of the tests that a report calls failed are unsteady on the untouched base.
+Unsteady = Callable[[Report], Awaitable[Sequence[str]]]
+
+
+class Place(Files, Protocol):
+    """Where checks run."""
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """An empty folder beside the worktree that commands may write reports to."""
+
 
 async def record(
-    run: Run, place: Files, checks: Checks, phase: Phase, *, outputs: Path, timeout: float
+    run: Run,
+    place: Place,
+    checks: Checks,
+    phase: Phase,
+    *,
+    outputs: Path,
+    timeout: float,
+    tests: Sequence[str] = (),
+    total: int = 0,
+    unsteady: Unsteady | None = None,
 ) -> Report:
-    """Run the checks in a place and record what came back; their whole output goes to a file in `outputs`."""
+    """Run the checks in a place and record what came back; their whole output goes to a file in `outputs`.
+
+    `tests` are those to run when not all are, of `total`. What `unsteady` finds does not make the checks red.
+    """
     # Numbered by the events so far, not by this process: a resumed run must not overwrite earlier logs.
     log = outputs / f"checks-{len(run.events)}.txt"
-    run.emit("checks.started", phase=phase, command=checks.command)
-    report = await run_checks(place.run, checks, timeout=timeout, log=log, root=str(place.root))
+    run.emit("checks.started", phase=phase, command=checks.command, chosen=len(tests))
+    with place.scratch() as scratch:
+        report = await run_checks(
+            place.run,
+            checks,
+            timeout=timeout,
+            log=log,
+            root=str(place.root),
+            scratch=scratch,
+            tests=tests,
+        )
+    if tests:
+        report = replace(report, text=f"{report.text}\n{CHOSEN.format(len(tests), total)}")
+    flaky = tuple(await unsteady(report)) if unsteady is not None and report.status == "failed" else ()
+    if flaky:
+        report = _forgiven(report, flaky)
+    return _emitted(run, checks, phase, report, log=log.name, flaky=flaky)
+
+
+def repeat(run: Run, checks: Checks, report: Report) -> Report:
+    """Record a baseline that is known from an earlier run on the same files."""
+    run.emit("checks.started", phase="baseline", command=checks.command, chosen=0)
+    return _emitted(run, checks, "baseline", report, kept=True)
+
+
+def _emitted(
+    run: Run,
+    checks: Checks,
+    phase: Phase,
+    report: Report,
+    *,
+    log: str = "",
+    flaky: Sequence[str] = (),
+    kept: bool = False,
+) -> Report:
+    results = report.results
     run.emit(
         "checks.done",
         phase=phase,
@@ -34,34 +97,84 @@ async def record(
         seconds=round(report.seconds, 3),
         counts=report.counts,
         tests=report.tests,
+        chosen=report.chosen,
+        flaky=list(flaky),
+        hung=results.hung,
+        crashed=results.crashed,
+        problem=results.problem,
+        note=report.note,
+        kept=kept,
         text=report.text,
-        log=log.name,
+        log=log,
     )
     return report
+
+
+def _forgiven(report: Report, flaky: Sequence[str]) -> Report:
+    """The report without the unsteady tests: green when nothing else is red, and it says so either way."""
+    left = [test for test in report.results.bad if test not in flaky]
+    names = ", ".join(flaky[:3]) + (f" and {len(flaky) - 3} more" if len(flaky) > 3 else "")
+    line = f"(left out, they fail now and then without any change: {names})"
+    return replace(report, status="failed" if left else "passed", text=f"{report.text}\n{line}")
 
 
 class Judge(Struct):
     """Runs `checks` in the workspace; `timeout` in seconds bounds each run of them."""
 
     run: Run
-    workspace: Files
+    workspace: Place
     checks: Checks | None
     outputs: Path
     timeout: float
+    #: What runs before everything; None runs everything always.
+    stages: Stages | None = None
+    unsteady: Unsteady | None = None
     baseline: Report | None = None
     last: Report | None = None
 
     async def judge(self, phase: Phase) -> Report | None:
-        """Run the checks and emit what came back; None when there are none to run."""
+        """Run the checks and emit what came back; None when there are none to run.
+
+        A tool's run ends with the tests that an edit can have touched; a round goes on to all of them.
+        """
         if self.checks is None:
             return None
+        stages = self.stages
+        groups = stages.plan() if stages is not None and phase in ("tool", "round") else ()
+        for number, tests in enumerate(groups, 1):
+            report = await self._once(self.checks, phase, tests)
+            if report.status != "failed" and not report.ok:
+                break  # choosing does not work here (nothing was read, it did not end): everything says more
+            if not report.ok or (phase == "tool" and number == len(groups)):
+                return report
+        return await self._once(self.checks, phase, ())
+
+    async def _once(self, checks: Checks, phase: Phase, tests: Sequence[str]) -> Report:
+        stages, whole = self.stages, not tests
+        limit = self.timeout if whole or stages is None else min(self.timeout, stages.limit)
         report = await record(
-            self.run, self.workspace, self.checks, phase, outputs=self.outputs, timeout=self.timeout
+            self.run,
+            self.workspace,
+            checks,
+            phase,
+            outputs=self.outputs,
+            timeout=limit,
+            tests=tests,
+            total=stages.total if stages is not None else 0,
+            unsteady=self.unsteady if whole and phase == "round" else None,
         )
+        if stages is not None:
+            stages.learn(report.tests, report.seconds, chosen=bool(tests), report=report)
         self.last = report
         if phase == "baseline":
             self.baseline = report
         return report
+
+    def known(self, report: Report) -> None:
+        """Take a baseline that was found out earlier."""
+        self.baseline = self.last = report
+        if self.stages is not None:
+            self.stages.learn(report.tests, report.seconds, chosen=False, report=report)
 
     @property
     def current(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -238,9 +237,9 @@ class _Verification:
 
         for recipe in chosen if chosen is not None else self.wish.tests:
             tests = chosen[recipe] if chosen is not None else ()
-            with tempfile.TemporaryDirectory(prefix="pool-verify-") as scratch:
+            with place.space.scratch() as scratch:
                 measured = await measuring.measure(
-                    recipe, execute, root=place.root, scratch=Path(scratch), tests=tests
+                    recipe, execute, root=place.root, scratch=scratch, tests=tests
                 )
             commands.append(measured.command)
             if measured.note:
@@ -294,8 +293,8 @@ class _Verification:
         """Build, lint, types and coverage as configured; whether the change builds."""
         extras = []
         for name, command in self.wish.checks.items():
-            with tempfile.TemporaryDirectory(prefix="pool-verify-") as scratch:
-                done = await self._command(place, command, f"{name}: {command}", Path(scratch) / "log.txt")
+            with place.space.scratch() as scratch:
+                done = await self._command(place, command, f"{name}: {command}", scratch / "log.txt")
             ok = None if done.timed_out or done.exit_code in (126, 127) else done.exit_code == 0
             extras.append(Extra(name, ok, command, "" if ok else done.output[-TAIL:].strip()))
         return not any(extra.name == "build" and not extra.ok for extra in extras), tuple(extras)
@@ -354,13 +353,13 @@ class _Verification:
         changed = self._changed()
         with (
             self._place(self.patch, own_tests=own_tests) as place,
-            tempfile.TemporaryDirectory(prefix="pool-verify-") as scratch,
+            place.space.scratch() as scratch,
         ):
-            folder = Path(scratch) / "lines"
+            folder = scratch / "lines"
             command = coverage.instrumented(self._all(), folder, place.root, changed)
             if not command:
                 return coverage.Coverage(problem="no changed line holds code that can be looked at")
-            await self._command(place, command, "which changed lines run", Path(scratch) / "log.txt")
+            await self._command(place, command, "which changed lines run", scratch / "log.txt")
             return coverage.read(folder, place.root, changed)
 
     async def _strength(self, *, own_tests: bool) -> Strength:
@@ -369,7 +368,7 @@ class _Verification:
         changed = self._changed()
         with (
             self._place(self.patch, own_tests=own_tests) as place,
-            tempfile.TemporaryDirectory(prefix="pool-verify-") as scratch,
+            place.space.scratch() as scratch,
         ):
             done = 0
 
@@ -377,9 +376,7 @@ class _Verification:
                 nonlocal done
                 title = f"small error {done}" if done else "small errors: the tests without one"
                 done += 1
-                return await self._command(
-                    place, self._all(" && "), title, Path(scratch) / "log.txt", timeout
-                )
+                return await self._command(place, self._all(" && "), title, scratch / "log.txt", timeout)
 
             run = mutants.Scratch(place.root, command, timeout=self.wish.timeout)
             sources = {path: text for path in changed if (text := _file(place.root, path)) is not None}

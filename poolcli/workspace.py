@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from poolcli import environments, process, snapshot, worktrees
@@ -19,6 +20,8 @@ from poolcli.worktrees import Record
 
 #: The file of a run that holds its changes.
 PATCH = "patch.diff"
+#: The folder of a run that commands may write reports to.
+SCRATCH = "scratch"
 #: Longest file that is read as text, in bytes: instructions and manifests are far below.
 LONGEST_TEXT = 1_000_000
 
@@ -147,6 +150,19 @@ class Workspace:
             log=log,
             on_output=on_output,
         )
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder beside the worktree for the time of a `with`: commands may write reports to it.
+
+        What lies in it afterwards was written by commands, and may be anything.
+        """
+        folder = Path(tempfile.mkdtemp(dir=private_dir(self.run_dir / SCRATCH)))
+        try:
+            yield folder
+        finally:
+            with contextlib.suppress(OSError):
+                worktrees.remove_tree(folder)
 
     def patch(self) -> bytes:
         """The changes since the base as a git patch, new and binary files included; the same content gives

@@ -21,7 +21,11 @@ def done(data: Mapping[str, Any]) -> list[Block]:
     facts = [_counts(data)]
     if data.get("seconds") is not None:
         facts.append(((seconds(float(data["seconds"])), "dim"),))
-    if when := _WHEN.get(str(data.get("phase"))):
+    if data.get("chosen"):
+        facts.append((("only those near the change", "dim"),))
+    elif data.get("kept"):
+        facts.append((("before any change, known from an earlier run", "dim"),))
+    elif when := _WHEN.get(str(data.get("phase"))):
         facts.append(((when, "dim"),))
     step = Step("good" if ok else "bad", "tests", "", tuple(facts))
     return [step] if ok else [step, *_failing(data)]
