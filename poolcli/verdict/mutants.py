@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,8 @@ class Mutant(Struct, frozen=True):
     """One small error: the characters `start` to `end` of the file are replaced by `new`.
 
     `line` is its line from 1, `kind` what was changed (comparison, boolean, arithmetic, constant, negation,
-    condition, return, value, keyword, statement, loop); `before` and `after` are that line without and with it.
+    condition, return, value, argument, keyword, call, text, statement, loop); `before` and `after` are that line
+    without and with it.
     """
 
     path: str
@@ -119,21 +121,33 @@ def _candidates(path: str, text: str, lines: Collection[int]) -> list[Mutant]:
 
 
 def choose(found: Sequence[Mutant], most: int, seed: str = "") -> list[Mutant]:
-    """At most `most` of them: always the same ones, on as many lines as can be, of as many kinds on each.
+    """At most `most` of them: always the same ones, on as many lines and of as many kinds as can be.
 
-    `seed` gives another choice. The result is in the order of files and lines.
+    No line gets a second before all have one; on a line goes first what it has fewest of already, then what all
+    lines together have fewest of. `seed` gives another choice. The result is in the order of files and lines.
     """
     lines: dict[tuple[str, int], list[Mutant]] = {}
     for mutant in sorted(found, key=lambda m: (m.path, m.line, _order(m, seed))):
         lines.setdefault((mutant.path, mutant.line), []).append(mutant)
-    queues = [_kinds_first(of_line) for of_line in lines.values()]
+    left = list(lines.values())
     chosen: list[Mutant] = []
-    while queues and len(chosen) < most:
-        left = most - len(chosen)
+    of_kind: Counter[str] = Counter()
+    of_line: Counter[tuple[str, int, str]] = Counter()
+
+    def rarest(candidates: list[Mutant]) -> Mutant:
+        return min(candidates, key=lambda m: (of_line[m.path, m.line, m.kind], of_kind[m.kind]))
+
+    while left and len(chosen) < most:
+        room = most - len(chosen)
         # Too many lines for what is left: those at equal distances, from the first to the last.
-        some = queues if len(queues) <= left else [queues[n * len(queues) // left] for n in range(left)]
-        chosen += [queue.pop(0) for queue in some]
-        queues = [queue for queue in queues if queue]
+        some = left if len(left) <= room else [left[n * len(left) // room] for n in range(room)]
+        for candidates in some:
+            mutant = rarest(candidates)
+            candidates.remove(mutant)
+            chosen.append(mutant)
+            of_kind[mutant.kind] += 1
+            of_line[mutant.path, mutant.line, mutant.kind] += 1
+        left = [candidates for candidates in left if candidates]
     return sorted(chosen, key=_place)
 
 
@@ -321,18 +335,10 @@ def _compiled(text: str) -> CodeType | None:
 
 def _order(mutant: Mutant, seed: str) -> bytes:
     """A place in a row that depends on nothing but the mutant and the seed."""
-    key = f"{seed}\0{mutant.path}\0{mutant.before}\0{mutant.after}\0{mutant.start}"
+    key = (
+        f"{seed}\0{mutant.path}\0{mutant.before}\0{mutant.after}\0{mutant.start}\0{mutant.end}\0{mutant.new}"
+    )
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-
-
-def _kinds_first(of_line: list[Mutant]) -> list[Mutant]:
-    """One of each kind before a second of any, otherwise in the given order."""
-    seen: dict[str, int] = {}
-    ranked = []
-    for mutant in of_line:
-        ranked.append((seen.get(mutant.kind, 0), mutant))
-        seen[mutant.kind] = seen.get(mutant.kind, 0) + 1
-    return [mutant for _, mutant in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _place(mutant: Mutant) -> tuple[str, int, int, str]:
