@@ -54,6 +54,9 @@ UNKNOWN_OUTCOME = (
 NOT_RUN = "pool was stopped before this call ran; make it again if it is still needed."
 
 
+#: Said at the beginning: at the end it is late.
+NO_CHECKS = "none found, so the result will not be verified; --test COMMAND names them"
+
 #: Makes the views when the run is about to begin: what fails before has nothing to show.
 Views = Callable[[], Sequence[View]]
 
@@ -383,7 +386,9 @@ def _assemble(
 
     async def confirm() -> Confirmed:
         assert checks is not None
-        confirmer = Confirmer(run, repo, space, checks, outputs, config.checks_timeout, judge.unsteady)
+        confirmer = Confirmer(
+            run, repo, space, checks, outputs, config.checks_timeout, judge.unsteady, config.checks
+        )
         return await confirmer.confirm()
 
     parts = Parts(run, model, gate, judge, evidence, confirm, room, config.max_reply, unchecked)
@@ -414,7 +419,7 @@ def _started(
         hashes={"prompts": prompts.fingerprint(system), "contracts": prompts.fingerprint(repr(schemas))},
         checks={"command": checks.command, "source": checks.source, "why": checks.why}
         if checks
-        else {"command": "", "source": "", "why": "no checks command was found"},
+        else {"command": "", "source": "", "why": NO_CHECKS},
         unchecked=task.unchecked,
         budget={
             "turns": config.max_turns,

@@ -5,17 +5,25 @@ What passes in the run's own worktree may owe that to what lies around there, or
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from poolcli.git import Repository
-from poolcli.judge import Unsteady, record
+from poolcli.judge import Unsteady, beside, record
+from poolcli.process import Finished
 from poolcli.run import Run
 from poolcli.verdict.evidence import Report
 from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import section
 from poolcli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from poolcli import fresh
+
+T = TypeVar("T")
 
 #: Findings that the model is told of; more of them say nothing new.
 MOST_TOLD = 6
@@ -42,6 +50,8 @@ class Confirmer(Struct):
     timeout: float
     #: Finds tests that fail now and then without any change.
     unsteady: Unsteady | None = None
+    #: Commands that are checked beside the tests, by name (build, lint, types, coverage).
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     async def confirm(self) -> Confirmed:
         """Judge the change as it is now. Raises WorkspaceError when no fresh place can be made."""
@@ -54,11 +64,46 @@ class Confirmer(Struct):
         if problem:
             return Confirmed(told=f"Your change cannot be applied to a clean checkout: {problem}")
         if report.ok:
-            return Confirmed()
+            return await self._beside(patch)
         where = "in a clean checkout of the repository with your change and the tests as they were"
         return Confirmed(
             told=f"The checks pass in your worktree, but not {where}.\n{section(self.checks, report)}"
         )
+
+    async def _beside(self, patch: bytes) -> Confirmed:
+        """The checks beside the tests: one that the change breaks goes back to the model only when it is the build.
+
+        The others refine the grade: the tests decide.
+        """
+
+        async def on_base(command: str) -> tuple[Finished, str]:
+            return await self._fresh_place(b"", lambda place: run_in(place, command), own_tests=False)
+
+        async def run_in(place: fresh.Place, command: str) -> tuple[Finished, str]:
+            log = self.outputs / f"base-{len(self.run.events)}.txt"
+            return await place.space.run(command, timeout=self.timeout, log=log), str(place.root)
+
+        async def all_of(place: fresh.Place) -> Confirmed:
+            for name, command in self.beside.items():
+                text = patch.decode("utf-8", "surrogateescape")
+                found = await beside(
+                    self.run,
+                    place.space,
+                    on_base,
+                    text,
+                    name,
+                    command,
+                    outputs=self.outputs,
+                    timeout=self.timeout,
+                )
+                if name == "build" and found.ok is False:
+                    told = section(
+                        Checks(command, "[checks]", name), Report("failed", None, 0.0, None, text=found.text)
+                    )
+                    return Confirmed(told=f"The tests pass, but your change does not build.\n{told}")
+            return Confirmed()
+
+        return await self._fresh_place(patch, all_of, own_tests=True) if self.beside else Confirmed()
 
     def _tampered(self, patch: bytes) -> Confirmed | None:
         """What in the change makes tests pass without the code being right; recorded, the light findings too."""
@@ -126,7 +171,6 @@ class Confirmer(Struct):
         self, patch: bytes, *, own_tests: bool, only_if_restored: bool = False
     ) -> tuple[Report, str, str]:
         """One run of the checks in a fresh place: the report, why the change does not apply, what was put back."""
-        from poolcli import fresh
 
         async def work(place: fresh.Place) -> tuple[Report, str, str]:
             nothing = Report("error", None, 0.0, None)
@@ -145,6 +189,13 @@ class Confirmer(Struct):
                 unsteady=self.unsteady,
             )
             return report, "", put_back
+
+        return await self._fresh_place(patch, work, own_tests=own_tests)
+
+    async def _fresh_place(
+        self, patch: bytes, work: Callable[[fresh.Place], Awaitable[T]], *, own_tests: bool
+    ) -> T:
+        from poolcli import fresh
 
         return await fresh.judge(
             self.repo,

@@ -137,15 +137,17 @@ CATALOGUE: dict[str, EventType] = {
     "checks.started": EventType(
         "pool began to run the checks.",
         {
-            "phase": "baseline | tool | round | verdict",
+            "phase": "baseline | tool | round | verdict | extra",
             "command": "what runs",
             "chosen": "how many tests were chosen to run, 0 for all",
+            "name": "what is checked: test, or in phase 'extra' build | lint | types | coverage",
         },
     ),
     "checks.done": EventType(
         "pool ran the checks. Phase 'round' decides the verdict; a red round's text goes back to the model.",
         {
-            "phase": "baseline | tool | round | verdict (in a fresh place, with the tests of the base)",
+            "phase": "baseline | tool | round | verdict (in a fresh place, with the tests of the base) | extra (what "
+            "`[checks]` names beside the tests, there)",
             "command": "what ran",
             "ok": "whether they passed",
             "status": "passed | failed | timeout | error | none (nothing to run, or no test ran)",
@@ -159,6 +161,8 @@ CATALOGUE: dict[str, EventType] = {
             "crashed": "how the runner died, '' when it did not",
             "problem": "what keeps the results per test from being trusted, '' when nothing does",
             "note": "what was run instead, when the command gave no result for any test; else ''",
+            "name": "as in checks.started",
+            "share": "in phase 'extra': how clean the change is beside the base, from 0.0 to 1.0; else null",
             "kept": "whether this is the result of an earlier run on the same files",
             "text": "the evidence, as the model reads it",
             "log": "file of the run with the whole output",

@@ -20,7 +20,10 @@ def grade(events: Sequence[Event]) -> dict[str, Any] | None:
     if before is None or after is None:
         return None
     from poolcli.verdict import grade as grades
+    from poolcli.verdict.reward import Refinement
 
+    # The last of each: what was mended counts.
+    extra = {data["name"]: data for data in done if data["phase"] == "extra"}
     # Of a command that names no test, before and after, the command itself is the test.
     unnamed = not before["tests"] and not after["tests"]
     found = grades.grade(
@@ -28,7 +31,10 @@ def grade(events: Sequence[Event]) -> dict[str, Any] | None:
         _results(after, unnamed=unnamed),
         flaky=[test for data in done for test in data.get("flaky") or ()],
         timed_out=after["status"] == "timeout",
+        refinement=Refinement(lint=_share(extra.get("lint")), types=_share(extra.get("types"))),
     )
+    if (build := extra.get("build")) is not None and build["status"] == "failed":
+        found = grades.rejected("the change does not build")
     tampering = (event.data["findings"] for event in reversed(events) if event.type == "tampering.found")
     if any(finding["severity"] == "high" for finding in next(tampering, [])):
         found = grades.rejected("the change tampers with what judges it")
@@ -45,6 +51,10 @@ def grade(events: Sequence[Event]) -> dict[str, Any] | None:
         "fail_to_fail": list(comparison.fail_to_fail),
         "flaky": list(found.flaky),
     }
+
+
+def _share(data: Mapping[str, Any] | None) -> float | None:
+    return data["share"] if data is not None else None
 
 
 def _results(data: Mapping[str, Any], *, unnamed: bool) -> Results:

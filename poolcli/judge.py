@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Literal, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from poolcli import extras
+from poolcli.process import Finished
 from poolcli.run import Run
 from poolcli.stages import Stages
 from poolcli.tools.base import Files, Output
@@ -17,7 +20,7 @@ from poolcli.verdict.evidence import Report
 from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import run_checks
 
-Phase = Literal["baseline", "tool", "round", "verdict"]
+Phase = Literal["baseline", "tool", "round", "verdict", "extra"]
 
 #: What a model is told of a run of chosen tests.
 CHOSEN = "({} of {} tests ran: those that failed and those near your change; all of them run at the end)"
@@ -51,7 +54,7 @@ async def record(
     """
     # Numbered by the events so far, not by this process: a resumed run must not overwrite earlier logs.
     log = outputs / f"checks-{len(run.events)}.txt"
-    run.emit("checks.started", phase=phase, command=checks.command, chosen=len(tests))
+    run.emit("checks.started", phase=phase, command=checks.command, chosen=len(tests), name="test")
     with place.scratch() as scratch:
         report = await run_checks(
             place.run,
@@ -70,9 +73,44 @@ async def record(
     return _emitted(run, checks, phase, report, log=log.name, flaky=flaky)
 
 
+async def beside(
+    run: Run,
+    place: Place,
+    base: extras.Run,
+    patch: str,
+    name: str,
+    command: str,
+    *,
+    outputs: Path,
+    timeout: float,
+) -> extras.Extra:
+    """Run a check that stands beside the tests, and record how the change does by it. `base` runs it on the base."""
+    log = outputs / f"checks-{len(run.events)}.txt"
+    run.emit("checks.started", phase="extra", command=command, chosen=0, name=name)
+    begun = time.monotonic()
+
+    async def after(command: str) -> tuple[Finished, str]:
+        return await place.run(command, timeout=timeout, log=log), str(place.root)
+
+    found = await extras.judge(name, command, patch, after=after, base=base)
+    ok = bool(found.ok)
+    report = Report(
+        "error" if found.ok is None else "passed" if ok else "failed",
+        None,
+        time.monotonic() - begun,
+        None,
+        text=found.text,
+        note=found.note,
+    )
+    _emitted(
+        run, Checks(command, "[checks]", name), "extra", report, log=log.name, name=name, share=found.share
+    )
+    return found
+
+
 def repeat(run: Run, checks: Checks, report: Report) -> Report:
     """Record a baseline that is known from an earlier run on the same files."""
-    run.emit("checks.started", phase="baseline", command=checks.command, chosen=0)
+    run.emit("checks.started", phase="baseline", command=checks.command, chosen=0, name="test")
     return _emitted(run, checks, "baseline", report, kept=True)
 
 
@@ -85,6 +123,8 @@ def _emitted(
     log: str = "",
     flaky: Sequence[str] = (),
     kept: bool = False,
+    name: str = "test",
+    share: float | None = None,
 ) -> Report:
     results = report.results
     run.emit(
@@ -104,6 +144,8 @@ def _emitted(
         problem=results.problem,
         note=report.note,
         kept=kept,
+        name=name,
+        share=share,
         text=report.text,
         log=log,
     )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from poolcli import fresh, process
+from poolcli import extras, fresh, process
+from poolcli.extras import Extra
 from poolcli.fresh import Place
 from poolcli.git import Repository, git
 from poolcli.process import Finished
@@ -24,7 +25,7 @@ from poolcli.verdict.grade import Grade
 from poolcli.verdict.recipes import Recipe
 from poolcli.verdict.results import Case, Results
 from poolcli.verdict.reward import Refinement
-from poolcli.verdict.sheet import Extra, Sheet
+from poolcli.verdict.sheet import Sheet
 from poolcli.verdict.tampering.findings import Finding
 from poolcli.verdict.tampering.history import Occurred
 
@@ -142,10 +143,10 @@ class _Verification:
         # A task about tests is judged by the tests of the change, and by those of the base, and that is said.
         about = restore.about_tests(self.task)
         own: _Ran | None = None
-        extras: tuple[Extra, ...] = ()
+        beside: tuple[Extra, ...] = ()
         with self._place(self.patch) as place:
             plan = place.plan
-            builds, extras = await self._extras(place)
+            builds, beside = await self._extras(place)
             after = await self._run(place, "after the change") if builds else _Ran(Results())
         if builds and about and not plan.empty:
             with self._place(self.patch, own_tests=True) as place:
@@ -158,7 +159,7 @@ class _Verification:
         new_on_base = await self._new_on_base(before, own) if own is not None else {}
         if not builds:
             return self._done(
-                sheet, grades.rejected("the change does not build"), before, None, findings, extras
+                sheet, grades.rejected("the change does not build"), before, None, findings, beside
             )
         grade = self._grade(before, judged, new_on_base, ())
         unsteady = await self._flaky(before, grade.comparison) if grade.valid else ()
@@ -168,10 +169,10 @@ class _Verification:
             coverage = await self._coverage(own_tests=own is not None)
         if self.wish.mutants and grade.valid:
             strength = await self._strength(own_tests=own is not None)
-        said = {extra.name: extra.ok for extra in extras}
+        said = {extra.name: extra.share for extra in beside}
         refinement = Refinement(
-            lint=_share(said.get("lint")),
-            types=_share(said.get("types")),
+            lint=said.get("lint"),
+            types=said.get("types"),
             coverage=coverage.share if coverage else None,
             mutation=strength.rate if strength else None,
         )
@@ -183,7 +184,7 @@ class _Verification:
                 f"{other.label}, {other.why}"
             )
         sheet = replace(sheet, strength=strength, coverage=coverage)
-        return self._done(sheet, grade, before, judged, findings, extras)
+        return self._done(sheet, grade, before, judged, findings, beside)
 
     @contextmanager
     def _place(self, patch: bytes, *, own_tests: bool = False) -> Iterator[Place]:
@@ -291,13 +292,24 @@ class _Verification:
 
     async def _extras(self, place: Place) -> tuple[bool, tuple[Extra, ...]]:
         """Build, lint, types and coverage as configured; whether the change builds."""
-        extras = []
+        found = []
         for name, command in self.wish.checks.items():
-            with place.space.scratch() as scratch:
-                done = await self._command(place, command, f"{name}: {command}", scratch / "log.txt")
-            ok = None if done.timed_out or done.exit_code in (126, 127) else done.exit_code == 0
-            extras.append(Extra(name, ok, command, "" if ok else done.output[-TAIL:].strip()))
-        return not any(extra.name == "build" and not extra.ok for extra in extras), tuple(extras)
+
+            async def after(command: str, name: str = name) -> tuple[Finished, str]:
+                return await self._beside(place, command, f"{name}: {command}")
+
+            async def base(command: str, name: str = name) -> tuple[Finished, str]:
+                with self._place(b"") as before:
+                    return await self._beside(before, command, f"{name} of the base: {command}")
+
+            found.append(await extras.judge(name, command, self.text, after=after, base=base))
+            if found[-1].note:
+                self.notes.append(f"{name}: {found[-1].note}")
+        return not any(extra.name == "build" and not extra.ok for extra in found), tuple(found)
+
+    async def _beside(self, place: Place, command: str, title: str) -> tuple[Finished, str]:
+        with place.space.scratch() as scratch:
+            return await self._command(place, command, title, scratch / "log.txt"), str(place.root)
 
     async def _flaky(self, before: _Ran, comparison: Comparison) -> tuple[str, ...]:
         """Tests that the change seems to have turned and that end otherwise on the base, too, when run again."""
@@ -410,7 +422,7 @@ class _Verification:
         before: _Ran,
         after: _Ran | None,
         findings: tuple[Finding, ...],
-        extras: tuple[Extra, ...],
+        beside: tuple[Extra, ...],
     ) -> Sheet:
         if any(finding.severity == "high" for finding in findings):
             grade = replace(
@@ -420,7 +432,11 @@ class _Verification:
         first = before.results
         if after is None:
             return replace(
-                sheet, before=_counts(first), findings=findings, extras=extras, notes=tuple(self.notes)
+                sheet,
+                before=_counts(first),
+                findings=findings,
+                extras=_lines(beside),
+                notes=tuple(self.notes),
             )
         last = after.results
         self.notes += [note for note in after.notes if note not in self.notes]
@@ -434,7 +450,7 @@ class _Verification:
             tests=sheets.rows(grades.outcomes(first), grades.outcomes(last), texts),
             flaky=grade.flaky,
             findings=findings,
-            extras=extras,
+            extras=_lines(beside),
             notes=tuple(self.notes),
         )
 
@@ -489,12 +505,12 @@ def _file(root: Path, path: str) -> str | None:
     return None if b"\0" in content else content.decode("utf-8", "surrogateescape")
 
 
+def _lines(beside: tuple[Extra, ...]) -> tuple[sheets.Extra, ...]:
+    return tuple(sheets.Extra(extra.name, extra.ok, extra.command, extra.text) for extra in beside)
+
+
 def _counts(results: Results) -> dict[str, int]:
     return dict(Counter(case.outcome for case in results.cases.values()))
-
-
-def _share(ok: bool | None) -> float | None:
-    return None if ok is None else float(ok)
 
 
 def _named(paths: Sequence[str]) -> str:

@@ -119,3 +119,28 @@ def test_a_slow_suite_runs_what_failed_first_and_everything_for_the_verdict(pool
     assert pool.do("fix add", "--test", PYTEST, replies=REPAIR).returncode == 0
     assert [data["kept"] for data in checks(pool) if data["phase"] == "baseline"] == [True]
     assert result(pool)["grade"]["label"] == "FULL"
+
+
+def test_checks_beside_the_tests_are_compared_with_the_base(pool: Pool) -> None:
+    # One complaint about a line of the base, which the change rewrites.
+    lint = "! grep -n 'return a' calc.py | sed -E 's/^([0-9]+):.*/calc.py:\\1:5: E1 too short/' | grep ."
+    user = pool.home / ".config" / "pool" / "config.toml"
+    user.parent.mkdir(parents=True, exist_ok=True)
+    user.write_text(f"[checks]\nlint = {json.dumps(lint)}\n")
+    assert pool.do("fix add", "--test", PYTEST).returncode == 0
+    beside = [data for data in checks(pool) if data["phase"] == "extra"]
+    assert [(data["name"], data["ok"]) for data in beside] == [("lint", True)]
+    assert result(pool)["grade"]["reward"] == pytest.approx(0.92)
+
+
+def test_a_change_that_does_not_build_goes_back(pool: Pool) -> None:
+    user = pool.home / ".config" / "pool" / "config.toml"
+    user.parent.mkdir(parents=True, exist_ok=True)
+    user.write_text("[checks]\nbuild = 'test ! -e stray.txt'\n")
+    stray = reply("", call("write", path="stray.txt", content="x"), call("edit", **FIX))
+    away = reply("", call("shell", command="rm stray.txt"))
+    done = pool.do("fix add", "--test", PYTEST, replies=(stray, DONE, away, DONE))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert any("does not build" in e["data"]["text"] for e in pool.events() if e["type"] == "steered")
+    assert [data["ok"] for data in checks(pool) if data["phase"] == "extra"] == [False, True]
+    assert result(pool)["grade"]["label"] == "FULL"
