@@ -36,6 +36,9 @@ HOPELESS = 10
 #: take too long. None: nothing could be tested, because it does not build or the run broke off.
 Run = Callable[[Mapping[str, str]], Awaitable[bool | None]]
 
+#: Runs tests, for at most so many seconds.
+Command = Callable[[float], "Awaitable[Finished]"]
+
 _TESTS = re.compile(
     r"(?:^|/)(?:tests?|testing|__tests__|spec|specs|e2e|conftest\.py)(?:/|$)"
     r"|(?:^|/)test_[^/]*$|[._-](?:test|spec|tests)\.\w+$|Tests?\.(?:java|kt)$"
@@ -211,41 +214,77 @@ async def strength(
     return Strength(len(found), killed + len(survivors), killed, broken, tuple(survivors), problem)
 
 
+class _Near:
+    """The tests that lie near a file: how to run them, and what is known of that."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        #: Seconds that they take without a mutant; None before the first time.
+        self.plain: float | None = None
+        #: False when they fail by themselves.
+        self.usable = True
+
+
 class Scratch:
     """Runs the tests in a copy of the project: files are put in, the command is run, files are put back.
 
-    `command(timeout)` runs the affected tests in `folder`, best so that it stops at the first failure. The first
-    call takes the unchanged code's time, at most `timeout` seconds; the others get `time_limit` of it.
+    `command(timeout)` runs all tests in `folder`, best so that it stops at the first failure. The first call takes
+    the unchanged code's time, at most `timeout` seconds; the others get `time_limit` of it. `near` gives, by path,
+    a command for the tests that lie near that file: they run first, and all others only when they notice nothing.
     """
 
     def __init__(
-        self, folder: Path, command: Callable[[float], Awaitable[Finished]], *, timeout: float
+        self, folder: Path, command: Command, *, timeout: float, near: Mapping[str, Command] | None = None
     ) -> None:
         self._folder, self._command, self._timeout = folder, command, timeout
+        self._near = {path: _Near(command) for path, command in (near or {}).items()}
         self._plain: float | None = None
         self._clock = 0
 
     async def __call__(self, files: Mapping[str, str]) -> bool | None:
         """Run the tests with these files in place. Raises OSError when they cannot be written."""
+        near = self._near.get(next(iter(files))) if len(files) == 1 else None
+        if near is not None and near.usable and (passed := await self._first(files, near)) is not True:
+            return passed
+        passed, seconds = await self._run(files, self._command, self._plain)
+        if self._plain is None and not files:
+            self._plain = seconds
+        return passed
+
+    async def _first(self, files: Mapping[str, str], near: _Near) -> bool | None:
+        """Only the tests near by. True, they notice nothing, also when it turns out that they cannot be trusted."""
+        limit = self._plain if near.plain is None else near.plain
+        passed, _ = await self._run(files, near.command, limit)
+        if passed is False and near.plain is None:
+            # Some tests fail when others do not run before them: then it was not for the mutant.
+            near.usable, near.plain = await self._alone(near)
+        return passed if near.usable else True
+
+    async def _alone(self, near: _Near) -> tuple[bool, float]:
+        passed, seconds = await self._run({}, near.command, self._plain)
+        return passed is True, seconds
+
+    async def _run(
+        self, files: Mapping[str, str], command: Command, plain: float | None
+    ) -> tuple[bool | None, float]:
+        """Whether the command passes with these files in place, and the seconds that it took."""
         kept = {path: self._target(path).read_bytes() for path in files}
         try:
             for path, text in files.items():
                 self._put(path, text.encode("utf-8", "surrogateescape"))
-            limit = self._timeout if self._plain is None else min(self._timeout, time_limit(self._plain))
-            finished = await self._command(limit)
+            limit = self._timeout if plain is None else min(self._timeout, time_limit(plain))
+            finished = await command(limit)
         finally:
             for path, data in kept.items():
                 self._put(path, data)
-        if self._plain is None and not files:
-            self._plain = finished.seconds
         if finished.timed_out:
-            return False
+            return False, finished.seconds
         # Python's mutants were compiled before: what their tests print of errors is not about the build.
         built = all(path.endswith(".py") for path in files)
         if not built and finished.exit_code and does_not_build(finished.output):
-            return None
+            return None, finished.seconds
         # Ended from outside (out of memory, say): the mutant did that to itself, since the plain run did not.
-        return finished.exit_code == 0
+        return finished.exit_code == 0, finished.seconds
 
     def _target(self, path: str) -> Path:
         target = (self._folder / path).resolve()
