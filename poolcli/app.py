@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,8 @@ from poolcli.store.trace import Trace
 from poolcli.tools import contract as contracts
 from poolcli.tools import registry
 from poolcli.tools.base import Ctx
-from poolcli.unsteady import Unsteady
-from poolcli.verdict import finder
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.finder import Checks
-from poolcli.verdict.recipes.given import recognised
 from poolcli.verdict.runner import round_message, section
 from poolcli.workspace import Workspace
 
@@ -246,6 +243,8 @@ def _recorded_checks(first: Event, config: Config, space: Workspace, repo: Repos
     found = find_checks(config, space, repo)
     if found is not None and found.command == recorded["command"]:
         return replace(found, source=recorded["source"], why=recorded["why"])
+    from poolcli.verdict.recipes.given import recognised
+
     recipe = recognised(recorded["command"], recorded["why"], space.read_text)
     return Checks(**recorded, recipe=recipe)
 
@@ -344,9 +343,13 @@ def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | 
         return space.read_text(path)
 
     if config.test:
+        from poolcli.verdict.recipes.given import recognised
+
         origin = config.origins.get("test", "--test")
         why = f"given by {origin}"
         return Checks(config.test, origin, why, recognised(config.test, why, read))
+    from poolcli.verdict import finder
+
     return finder.find([name for name, _ in space.files()], read, shutil.which)
 
 
@@ -367,9 +370,7 @@ def _assemble(
     if checks is not None:
         state = run.dir.parent.parent
         judge.stages = Stages(space, checks.recipe, state / "imports.json")
-        judge.unsteady = Unsteady(
-            run, repo, space, checks, outputs, config.checks_timeout, state / "unsteady.json"
-        )
+        judge.unsteady = _unsteady(run, repo, space, checks, outputs, config.checks_timeout)
     ctx = Ctx(space, judge.for_tool, lambda text: None, outputs)
     gate = Gate(run, tools, ctx, deny=config.deny)
 
@@ -393,6 +394,23 @@ def _assemble(
 
     parts = Parts(run, model, gate, judge, evidence, confirm, room, config.max_reply, unchecked)
     return Session(run, repo, space, model, trace, judge, parts, ctx)
+
+
+def _unsteady(
+    run: Run, repo: Repository, space: Workspace, checks: Checks, outputs: Path, timeout: float
+) -> Callable[[Report], Awaitable[Sequence[str]]]:
+    """Finds unsteady tests; the finder itself is made when the first test turned red."""
+    made: list[Callable[[Report], Awaitable[Sequence[str]]]] = []
+
+    async def find(report: Report) -> Sequence[str]:
+        if not made:
+            from poolcli.unsteady import Unsteady
+
+            memory = run.dir.parent.parent / "unsteady.json"
+            made.append(Unsteady(run, repo, space, checks, outputs, timeout, memory))
+        return await made[0](report)
+
+    return find
 
 
 def _started(

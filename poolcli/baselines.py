@@ -6,9 +6,8 @@ from pathlib import Path
 
 from poolcli.git import git
 from poolcli.stages import SLOW
-from poolcli.verdict import baseline
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.finder import Checks
 from poolcli.workspace import Workspace
 
 #: The folder of a repository's state folder that holds them.
@@ -19,6 +18,8 @@ def recall(space: Workspace, checks: Checks, state: Path) -> Report | None:
     """The result for these files and checks in this environment; None when it is not known."""
     if not (state / FOLDER).is_dir():  # spares the git process that names the files
         return None
+    from poolcli.verdict import baseline
+
     kept = baseline.Baselines(state / FOLDER).get(_key(space, checks))
     if kept is None or not kept.status:
         return None
@@ -30,6 +31,8 @@ def keep(space: Workspace, checks: Checks, state: Path, report: Report) -> None:
     """Keep a result that took long enough; one that cannot be kept is found out again."""
     if report.seconds < SLOW or report.status not in ("passed", "failed"):
         return
+    from poolcli.verdict import baseline
+
     kept = baseline.Baseline(
         report.results,
         (),
@@ -43,6 +46,8 @@ def keep(space: Workspace, checks: Checks, state: Path, report: Report) -> None:
 
 
 def _key(space: Workspace, checks: Checks) -> str:
+    from poolcli.verdict import baseline
+
     repo, recipe = space.repo, checks.recipe
     tree = git([*repo.pin(), "rev-parse", f"{space.base}^{{tree}}"], cwd=repo.top).decode().strip()
     programs = ["python3", "python", "node", "go", "cargo", "java", "ruby", "php", "cc"]

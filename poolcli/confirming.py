@@ -15,8 +15,8 @@ from poolcli.git import Repository
 from poolcli.judge import Unsteady, beside, record
 from poolcli.process import Finished
 from poolcli.run import Run
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import section
 from poolcli.workspace import Workspace
 

@@ -16,8 +16,8 @@ from poolcli.process import Finished
 from poolcli.run import Run
 from poolcli.stages import Stages
 from poolcli.tools.base import Files, Output
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import run_checks
 
 Phase = Literal["baseline", "tool", "round", "verdict", "extra"]

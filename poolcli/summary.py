@@ -16,8 +16,8 @@ from msgspec import Struct
 from poolcli.events import Event
 from poolcli.messages import Call, Message, Result, Think, from_json
 from poolcli.tools.bounds import ends
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import section
 
 #: How much of the room each part gets at most (the task is always whole), and the characters that it gets in any

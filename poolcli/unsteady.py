@@ -9,9 +9,9 @@ from msgspec import Struct, field
 
 from poolcli.git import Repository
 from poolcli.run import Run
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.comparison import PASSING
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.finder import Checks
 from poolcli.verdict.results import Case, Results
 from poolcli.workspace import Workspace
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report, report
-from poolcli.verdict.finder import Checks
 
 if TYPE_CHECKING:
     from poolcli.process import Finished

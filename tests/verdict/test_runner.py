@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from poolcli import process
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report, condense
-from poolcli.verdict.finder import Checks
 from poolcli.verdict.recipes.given import recognised
 from poolcli.verdict.runner import round_message, run_checks, section
 from tests.verdict.projects import CALC, UNITTEST, write
