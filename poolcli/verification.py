@@ -168,7 +168,7 @@ class _Verification:
         if self.wish.coverage and grade.valid:
             coverage = await self._coverage(own_tests=own is not None)
         if self.wish.mutants and grade.valid:
-            strength = await self._strength(own_tests=own is not None)
+            strength = await self._strength(judged, own_tests=own is not None)
         said = {extra.name: extra.share for extra in beside}
         refinement = Refinement(
             lint=said.get("lint"),
@@ -368,14 +368,18 @@ class _Verification:
             place.space.scratch() as scratch,
         ):
             folder = scratch / "lines"
-            command = coverage.instrumented(self._all(), folder, place.root, changed)
+            command = coverage.instrumented(
+                _together([recipe.command for recipe in self.wish.tests], "; "), folder, place.root, changed
+            )
             if not command:
                 return coverage.Coverage(problem="no changed line holds code that can be looked at")
             await self._command(place, command, "which changed lines run", scratch / "log.txt")
             return coverage.read(folder, place.root, changed)
 
-    async def _strength(self, *, own_tests: bool) -> Strength:
-        from poolcli.verdict import mutants
+    async def _strength(self, judged: _Ran, *, own_tests: bool) -> Strength:
+        """How many small errors in the change the tests notice; those near each file run first."""
+        from poolcli.verdict import imports, mutants
+        from poolcli.verdict.near_tests import hasty, near_tests
 
         changed = self._changed()
         with (
@@ -384,20 +388,34 @@ class _Verification:
         ):
             done = 0
 
-            async def command(timeout: float) -> Finished:
+            def progress(count: int, _: int) -> None:
                 nonlocal done
-                title = f"small error {done}" if done else "small errors: the tests without one"
-                done += 1
-                return await self._command(place, self._all(" && "), title, scratch / "log.txt", timeout)
+                done = count
 
-            run = mutants.Scratch(place.root, command, timeout=self.wish.timeout)
+            def running(text: str) -> mutants.Command:
+                async def command(timeout: float) -> Finished:
+                    title = f"small error {done + 1}"
+                    return await self._command(place, text, title, scratch / "log.txt", timeout)
+
+                return command
+
             sources = {path: text for path in changed if (text := _file(place.root, path)) is not None}
-            return await mutants.strength(sources, changed, run, most=self.wish.mutants)
-
-    def _all(self, between: str = "; ") -> str:
-        """The checks as one command."""
-        commands = [recipe.command for recipe in self.wish.tests]
-        return commands[0] if len(commands) == 1 else between.join(f"({command})" for command in commands)
+            files = [name for name, _ in place.space.files()]
+            near = near_tests(
+                judged.results.cases,
+                self._source,
+                imports.build(place.root, files),
+                changed,
+                whole=judged.seconds,
+            )
+            everything = _together([hasty(recipe, recipe.command) for recipe in self.wish.tests], " && ")
+            run = mutants.Scratch(
+                place.root,
+                running(everything),
+                timeout=self.wish.timeout,
+                near={path: running(text) for path, text in near.items()},
+            )
+            return await mutants.strength(sources, changed, run, most=self.wish.mutants, progress=progress)
 
     def _changed(self) -> dict[str, frozenset[int]]:
         """The changed lines of the product's code, by path."""
@@ -503,6 +521,11 @@ def _file(root: Path, path: str) -> str | None:
         return None
     content = file.read_bytes()
     return None if b"\0" in content else content.decode("utf-8", "surrogateescape")
+
+
+def _together(commands: Sequence[str], between: str) -> str:
+    """Commands as one."""
+    return commands[0] if len(commands) == 1 else between.join(f"({command})" for command in commands)
 
 
 def _lines(beside: tuple[Extra, ...]) -> tuple[sheets.Extra, ...]:
