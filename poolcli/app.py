@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from poolcli import __version__, baselines, landing, paths, process, prompts, sandbox, workspace, worktrees
+from poolcli import (
+    __version__,
+    baselines,
+    extras,
+    landing,
+    paths,
+    process,
+    prompts,
+    sandbox,
+    workspace,
+    worktrees,
+)
 from poolcli.config import Config
 from poolcli.confirming import Confirmed, Confirmer
 from poolcli.context import unanswered
@@ -36,6 +47,7 @@ from poolcli.store.trace import Trace
 from poolcli.tools import contract as contracts
 from poolcli.tools import registry
 from poolcli.tools.base import Ctx
+from poolcli.unsteady import Unsteady
 from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
 from poolcli.verdict.runner import round_message, section
@@ -246,7 +258,7 @@ def _recorded_checks(first: Event, config: Config, space: Workspace, repo: Repos
     from poolcli.verdict.recipes.given import recognised
 
     recipe = recognised(recorded["command"], recorded["why"], space.read_text)
-    return Checks(**recorded, recipe=recipe)
+    return Checks(**recorded, recipe=recipe, build=config.checks.get("build", ""))
 
 
 def _recorded_rung(events: Sequence[Event]) -> str:
@@ -262,7 +274,15 @@ def _recall_checks(judge: Judge, events: Sequence[Event]) -> None:
             continue
         data = event.data
         tests, chosen = data["tests"], bool(data.get("chosen"))
+        if data["phase"] == "extra":
+            continue
         if data["phase"] == "baseline":
+            recipe = judge.checks.recipe if judge.checks is not None else None
+            if recipe is not None:
+                ways = (
+                    each for each in recipe.fallbacks if data.get("note") and each.command == data["command"]
+                )
+                judge.judged_by(next(ways, recipe))
             judge.baseline = Report(
                 data["status"], data["exit_code"], data["seconds"], data["counts"], tests, data["text"]
             )
@@ -342,15 +362,17 @@ def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | 
                 return (repo.top / path).read_text("utf-8", "replace")
         return space.read_text(path)
 
+    build = config.checks.get("build", "")
     if config.test:
         from poolcli.verdict.recipes.given import recognised
 
         origin = config.origins.get("test", "--test")
         why = f"given by {origin}"
-        return Checks(config.test, origin, why, recognised(config.test, why, read))
+        return Checks(config.test, origin, why, recognised(config.test, why, read), build)
     from poolcli.verdict import finder
 
-    return finder.find([name for name, _ in space.files()], read, shutil.which)
+    found = finder.find([name for name, _ in space.files()], read, shutil.which)
+    return replace(found, build=build) if found is not None else None
 
 
 def _assemble(
@@ -370,14 +392,19 @@ def _assemble(
     if checks is not None:
         state = run.dir.parent.parent
         judge.stages = Stages(space, checks.recipe, state / "imports.json")
-        judge.unsteady = _unsteady(run, repo, space, checks, outputs, config.checks_timeout)
+        finder = Unsteady(run, repo, space, outputs, config.checks_timeout, state / "unsteady.json")
+
+        async def unsteady(report: Report) -> Sequence[str]:
+            return await finder.find(judge.checks, report) if judge.checks is not None else ()
+
+        judge.unsteady = unsteady
     ctx = Ctx(space, judge.for_tool, lambda text: None, outputs)
     gate = Gate(run, tools, ctx, deny=config.deny)
 
     def evidence(report: Report) -> str:
-        assert checks is not None
+        assert judge.checks is not None
         return round_message(
-            checks, report, baseline_ok=bool(judge.baseline and judge.baseline.status == "passed")
+            judge.checks, report, baseline_ok=bool(judge.baseline and judge.baseline.status == "passed")
         )
 
     schemas = [contracts.schema(tool.contract) for tool in tools.values()]
@@ -386,31 +413,15 @@ def _assemble(
     )
 
     async def confirm() -> Confirmed:
-        assert checks is not None
+        assert judge.checks is not None
+        beside = {name: command for name, command in config.checks.items() if name in extras.COMPARED}
         confirmer = Confirmer(
-            run, repo, space, checks, outputs, config.checks_timeout, judge.unsteady, config.checks
+            run, repo, space, judge.checks, outputs, config.checks_timeout, judge.unsteady, beside
         )
         return await confirmer.confirm()
 
     parts = Parts(run, model, gate, judge, evidence, confirm, room, config.max_reply, unchecked)
     return Session(run, repo, space, model, trace, judge, parts, ctx)
-
-
-def _unsteady(
-    run: Run, repo: Repository, space: Workspace, checks: Checks, outputs: Path, timeout: float
-) -> Callable[[Report], Awaitable[Sequence[str]]]:
-    """Finds unsteady tests; the finder itself is made when the first test turned red."""
-    made: list[Callable[[Report], Awaitable[Sequence[str]]]] = []
-
-    async def find(report: Report) -> Sequence[str]:
-        if not made:
-            from poolcli.unsteady import Unsteady
-
-            memory = run.dir.parent.parent / "unsteady.json"
-            made.append(Unsteady(run, repo, space, checks, outputs, timeout, memory))
-        return await made[0](report)
-
-    return find
 
 
 def _started(

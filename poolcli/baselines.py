@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from poolcli.git import git
+from poolcli.git import Repository, git
 from poolcli.stages import SLOW
 from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
@@ -12,6 +14,8 @@ from poolcli.workspace import Workspace
 
 #: The folder of a repository's state folder that holds them.
 FOLDER = "bases"
+#: Programs whose version decides what checks say, beside those that the commands begin with.
+PROGRAMS = ("python3", "python", "node", "go", "cargo", "java", "ruby", "php", "cc", "make")
 
 
 def recall(space: Workspace, checks: Checks, state: Path) -> Report | None:
@@ -29,7 +33,7 @@ def recall(space: Workspace, checks: Checks, state: Path) -> Report | None:
 
 def keep(space: Workspace, checks: Checks, state: Path, report: Report) -> None:
     """Keep a result that took long enough; one that cannot be kept is found out again."""
-    if report.seconds < SLOW or report.status not in ("passed", "failed"):
+    if report.seconds < SLOW or report.status not in ("passed", "failed") or report.note or not report.built:
         return
     from poolcli.verdict import baseline
 
@@ -46,13 +50,25 @@ def keep(space: Workspace, checks: Checks, state: Path, report: Report) -> None:
 
 
 def _key(space: Workspace, checks: Checks) -> str:
+    recipe = checks.recipe
+    programs = [recipe.bare.split(" ", 1)[0]] if recipe is not None else []
+    return key(space.repo, space.base, f"{checks.build}\n{checks.command}", programs, space.environment)
+
+
+def key(
+    repo: Repository,
+    base: str,
+    commands: str,
+    programs: Iterable[str],
+    variables: Mapping[str, str] | None = None,
+) -> str:
+    """The name of a result of the commit `base`: its files, the commands, and the environment that they run in."""
     from poolcli.verdict import baseline
 
-    repo, recipe = space.repo, checks.recipe
-    tree = git([*repo.pin(), "rev-parse", f"{space.base}^{{tree}}"], cwd=repo.top).decode().strip()
-    programs = ["python3", "python", "node", "go", "cargo", "java", "ruby", "php", "cc"]
-    if recipe is not None:
-        programs.append(recipe.bare.split(" ", 1)[0])
+    tree = git([*repo.pin(), "rev-parse", f"{base}^{{tree}}"], cwd=repo.top).decode().strip()
+    environment = os.environ if variables is None else variables
     folders = [repo.top / name for name in (".venv", "venv", "node_modules")]
-    environment = baseline.fingerprint(programs, folders, space.environment)
-    return baseline.key(tree, checks.command, environment)
+    if active := environment.get("VIRTUAL_ENV"):
+        folders.append(Path(active))
+    known = baseline.fingerprint(sorted({*PROGRAMS, *programs}), folders, environment)
+    return baseline.key(tree, commands, known)

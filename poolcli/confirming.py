@@ -5,14 +5,14 @@ What passes in the run's own worktree may owe that to what lies around there, or
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct, field
 
 from poolcli.git import Repository
-from poolcli.judge import Unsteady, beside, record
+from poolcli.judge import FindUnsteady, beside, record
 from poolcli.process import Finished
 from poolcli.run import Run
 from poolcli.verdict.checks import Checks
@@ -49,7 +49,7 @@ class Confirmer(Struct):
     outputs: Path
     timeout: float
     #: Finds tests that fail now and then without any change.
-    unsteady: Unsteady | None = None
+    unsteady: FindUnsteady | None = None
     #: Commands that are checked beside the tests, by name (build, lint, types, coverage).
     beside: Mapping[str, str] = field(default_factory=dict)
 
@@ -63,18 +63,23 @@ class Confirmer(Struct):
         report, problem = await self._fresh(patch)
         if problem:
             return Confirmed(told=f"Your change cannot be applied to a clean checkout: {problem}")
+        if report.ok and not self._about_tests and (gone := self._gone(report)):
+            names = ", ".join(gone[:MOST_TOLD]) + (
+                f" and {len(gone) - MOST_TOLD} more" if len(gone) > MOST_TOLD else ""
+            )
+            return Confirmed(
+                told=f"The checks pass, but tests that passed before do not run any more: {names}"
+            )
         if report.ok:
-            return await self._beside(patch)
+            await self._beside(patch)
+            return Confirmed()
         where = "in a clean checkout of the repository with your change and the tests as they were"
         return Confirmed(
             told=f"The checks pass in your worktree, but not {where}.\n{section(self.checks, report)}"
         )
 
-    async def _beside(self, patch: bytes) -> Confirmed:
-        """The checks beside the tests: one that the change breaks goes back to the model only when it is the build.
-
-        The others refine the grade: the tests decide.
-        """
+    async def _beside(self, patch: bytes) -> None:
+        """The checks beside the tests, which refine the grade: the tests decide."""
 
         async def on_base(command: str) -> tuple[Finished, str]:
             return await self._fresh_place(b"", lambda place: run_in(place, command), own_tests=False)
@@ -83,10 +88,10 @@ class Confirmer(Struct):
             log = self.outputs / f"base-{len(self.run.events)}.txt"
             return await place.space.run(command, timeout=self.timeout, log=log), str(place.root)
 
-        async def all_of(place: fresh.Place) -> Confirmed:
+        async def all_of(place: fresh.Place) -> None:
+            text = patch.decode("utf-8", "surrogateescape")
             for name, command in self.beside.items():
-                text = patch.decode("utf-8", "surrogateescape")
-                found = await beside(
+                await beside(
                     self.run,
                     place.space,
                     on_base,
@@ -96,14 +101,22 @@ class Confirmer(Struct):
                     outputs=self.outputs,
                     timeout=self.timeout,
                 )
-                if name == "build" and found.ok is False:
-                    told = section(
-                        Checks(command, "[checks]", name), Report("failed", None, 0.0, None, text=found.text)
-                    )
-                    return Confirmed(told=f"The tests pass, but your change does not build.\n{told}")
-            return Confirmed()
 
-        return await self._fresh_place(patch, all_of, own_tests=True) if self.beside else Confirmed()
+        if self.beside:
+            await self._fresh_place(patch, all_of, own_tests=True)
+
+    def _gone(self, report: Report) -> Sequence[str]:
+        """Tests that passed before and are not there any more, although the tests are those of the base."""
+        from poolcli.verdict.comparison import PASSING
+
+        done = (event.data for event in self.run.events if event.type == "checks.done")
+        before = next((data for data in done if data["phase"] == "baseline"), None)
+        if before is None or not before["tests"] or not report.tests:
+            return ()
+        gone = [t for t, outcome in before["tests"].items() if outcome in PASSING and t not in report.tests]
+        # A name can get lost in what tests print; a number in the runner's last line does not.
+        then, now = sum((before["counts"] or {}).values()), sum((report.counts or {}).values())
+        return sorted(gone) if now < then else ()
 
     def _tampered(self, patch: bytes) -> Confirmed | None:
         """What in the change makes tests pass without the code being right; recorded, the light findings too."""
@@ -143,15 +156,19 @@ class Confirmer(Struct):
     def _task(self) -> str:
         return next((str(e.data["task"]) for e in self.run.events if e.type == "run.started"), "")
 
+    @property
+    def _about_tests(self) -> bool:
+        from poolcli.verdict.restore import about_tests
+
+        return about_tests(self._task)
+
     async def _fresh(self, patch: bytes) -> tuple[Report, str]:
         """The checks in a fresh place, recorded, and why the change does not apply there ('' when it does).
 
         A task about tests is judged with its own: the old ones may be what it was to change. What those of the base
         say is recorded, too, and people are told.
         """
-        from poolcli.verdict.restore import about_tests
-
-        if not about_tests(self._task):
+        if not self._about_tests:
             report, problem, _ = await self._judged(patch, own_tests=False)
             return report, problem
         other, problem, put_back = await self._judged(patch, own_tests=False, only_if_restored=True)

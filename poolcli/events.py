@@ -160,6 +160,7 @@ CATALOGUE: dict[str, EventType] = {
             "hung": "the test that was running when the time was over, '' when none or not known",
             "crashed": "how the runner died, '' when it did not",
             "problem": "what keeps the results per test from being trusted, '' when nothing does",
+            "built": "false when no test ran because the build failed",
             "note": "what was run instead, when the command gave no result for any test; else ''",
             "name": "as in checks.started",
             "share": "in phase 'extra': how clean the change is beside the base, from 0.0 to 1.0; else null",
@@ -189,7 +190,7 @@ CATALOGUE: dict[str, EventType] = {
             "exit_code": "the command's exit code",
             "why": "one line",
             "grade": "{label, valid, reason, reward, why, fail_to_pass, pass_to_pass, pass_to_fail, fail_to_fail, "
-            "flaky}: null without checks before and after; docs/verdict.md",
+            "flaky}: of the last run of all checks; null without one before and one after; docs/verdict.md",
             "patch": "{files, added, removed}",
             "usage": "{turns, prompt, completion, cached}",
             "seconds": "how long the run took",

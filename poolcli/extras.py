@@ -40,6 +40,12 @@ Run = Callable[[str], "Awaitable[tuple[Finished, str]]"]
 async def judge(name: str, command: str, patch: str, *, after: Run, base: Run) -> Extra:
     """Run a check with the change, and on the base where that is needed to judge it."""
     done, root = await after(command)
+    if name == "build" and (done.timed_out or done.exit_code != 0):
+        on_base, _ = await base(command)
+        text = done.output[-TAIL:].strip()
+        if on_base.timed_out or on_base.exit_code != 0:
+            return Extra(name, None, command, text, note="it fails on the base, too")
+        return Extra(name, False, command, text, 0.0)
     if name not in COMPARED:
         ok = None if done.timed_out or done.exit_code in (126, 127) else done.exit_code == 0
         return Extra(name, ok, command, "" if ok else done.output[-TAIL:].strip(), _share(ok))

@@ -25,7 +25,7 @@ def grade(events: Sequence[Event]) -> dict[str, Any] | None:
     # The last of each: what was mended counts.
     extra = {data["name"]: data for data in done if data["phase"] == "extra"}
     # Of a command that names no test, before and after, the command itself is the test.
-    unnamed = not before["tests"] and not after["tests"]
+    unnamed = not before.get("built", True) or (not before["tests"] and not after["tests"])
     found = grades.grade(
         _results(before, unnamed=unnamed),
         _results(after, unnamed=unnamed),
@@ -33,8 +33,11 @@ def grade(events: Sequence[Event]) -> dict[str, Any] | None:
         timed_out=after["status"] == "timeout",
         refinement=Refinement(lint=_share(extra.get("lint")), types=_share(extra.get("types"))),
     )
-    if (build := extra.get("build")) is not None and build["status"] == "failed":
+    if not after.get("built", True):
         found = grades.rejected("the change does not build")
+    elif found.label == "FULL" and after["status"] != "passed":
+        why = after.get("problem") or f"the checks ended with {after['status']}, though no test failed"
+        found = grades.unjudged("recipe", why)
     tampering = (event.data["findings"] for event in reversed(events) if event.type == "tampering.found")
     if any(finding["severity"] == "high" for finding in next(tampering, [])):
         found = grades.rejected("the change tampers with what judges it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,12 +13,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from poolcli import extras
+from poolcli.errors import WorkspaceError
 from poolcli.process import Finished
 from poolcli.run import Run
 from poolcli.stages import Stages
 from poolcli.tools.base import Files, Output
 from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
+from poolcli.verdict.recipes import Recipe
 from poolcli.verdict.runner import run_checks
 
 Phase = Literal["baseline", "tool", "round", "verdict", "extra"]
@@ -26,7 +29,7 @@ Phase = Literal["baseline", "tool", "round", "verdict", "extra"]
 CHOSEN = "({} of {} tests ran: those that failed and those near your change; all of them run at the end)"
 
 #: Finds which of the tests that a report calls failed are unsteady on the untouched base.
-Unsteady = Callable[[Report], Awaitable[Sequence[str]]]
+FindUnsteady = Callable[[Report], Awaitable[Sequence[str]]]
 
 
 class Place(Files, Protocol):
@@ -46,7 +49,7 @@ async def record(
     timeout: float,
     tests: Sequence[str] = (),
     total: int = 0,
-    unsteady: Unsteady | None = None,
+    unsteady: FindUnsteady | None = None,
 ) -> Report:
     """Run the checks in a place and record what came back; their whole output goes to a file in `outputs`.
 
@@ -64,13 +67,15 @@ async def record(
             root=str(place.root),
             scratch=scratch,
             tests=tests,
+            fall_back=phase == "baseline",
         )
     if tests:
         report = replace(report, text=f"{report.text}\n{CHOSEN.format(len(tests), total)}")
-    flaky = tuple(await unsteady(report)) if unsteady is not None and report.status == "failed" else ()
-    if flaky:
-        report = _forgiven(report, flaky)
-    return _emitted(run, checks, phase, report, log=log.name, flaky=flaky)
+    if unsteady is not None and report.status == "failed":
+        # Without a place to look for unsteady tests there are none: red is red.
+        with contextlib.suppress(WorkspaceError, OSError):
+            report = _forgiven(report, await unsteady(report))
+    return _emitted(run, checks, phase, report, log=log.name)
 
 
 async def beside(
@@ -121,7 +126,6 @@ def _emitted(
     report: Report,
     *,
     log: str = "",
-    flaky: Sequence[str] = (),
     kept: bool = False,
     name: str = "test",
     share: float | None = None,
@@ -130,7 +134,7 @@ def _emitted(
     run.emit(
         "checks.done",
         phase=phase,
-        command=checks.command,
+        command=report.recipe.command if report.note and report.recipe is not None else checks.command,
         ok=report.ok,
         status=report.status,
         exit_code=report.exit_code,
@@ -138,10 +142,11 @@ def _emitted(
         counts=report.counts,
         tests=report.tests,
         chosen=report.chosen,
-        flaky=list(flaky),
+        flaky=list(report.flaky),
         hung=results.hung,
         crashed=results.crashed,
         problem=results.problem,
+        built=report.built,
         note=report.note,
         kept=kept,
         name=name,
@@ -153,11 +158,21 @@ def _emitted(
 
 
 def _forgiven(report: Report, flaky: Sequence[str]) -> Report:
-    """The report without the unsteady tests: green when nothing else is red, and it says so either way."""
+    """The report without the unsteady tests: green when they alone explain that it is red."""
+    if not flaky:
+        return report
     left = [test for test in report.results.bad if test not in flaky]
+    failed = report.counts["failed"] if report.counts else -1
+    # A crash, a contradiction, a failure that no test accounts for is something else.
+    explained = report.results.judged and failed == len(report.results.bad)
     names = ", ".join(flaky[:3]) + (f" and {len(flaky) - 3} more" if len(flaky) > 3 else "")
     line = f"(left out, they fail now and then without any change: {names})"
-    return replace(report, status="failed" if left else "passed", text=f"{report.text}\n{line}")
+    return replace(
+        report,
+        status="passed" if explained and not left else "failed",
+        text=f"{report.text}\n{line}",
+        flaky=tuple(flaky),
+    )
 
 
 class Judge(Struct):
@@ -170,7 +185,7 @@ class Judge(Struct):
     timeout: float
     #: What runs before everything; None runs everything always.
     stages: Stages | None = None
-    unsteady: Unsteady | None = None
+    unsteady: FindUnsteady | None = None
     baseline: Report | None = None
     last: Report | None = None
 
@@ -185,11 +200,15 @@ class Judge(Struct):
         groups = stages.plan() if stages is not None and phase in ("tool", "round") else ()
         for number, tests in enumerate(groups, 1):
             report = await self._once(self.checks, phase, tests)
-            if report.status != "failed" and not report.ok:
-                break  # choosing does not work here (nothing was read, it did not end): everything says more
+            if not report.ok and not report.results.bad:
+                break  # choosing does not work here (a test is gone, it did not end): everything says more
             if not report.ok or (phase == "tool" and number == len(groups)):
                 return report
-        return await self._once(self.checks, phase, ())
+        return await self.everything(phase)
+
+    async def everything(self, phase: Phase) -> Report | None:
+        """Run all checks and emit what came back; None when there are none to run."""
+        return None if self.checks is None else await self._once(self.checks, phase, ())
 
     async def _once(self, checks: Checks, phase: Phase, tests: Sequence[str]) -> Report:
         stages, whole = self.stages, not tests
@@ -203,14 +222,25 @@ class Judge(Struct):
             timeout=limit,
             tests=tests,
             total=stages.total if stages is not None else 0,
-            unsteady=self.unsteady if whole and phase == "round" else None,
+            unsteady=self.unsteady if phase == "round" else None,
         )
         if stages is not None:
             stages.learn(report.tests, report.seconds, chosen=bool(tests), report=report)
         self.last = report
         if phase == "baseline":
             self.baseline = report
+            self.judged_by(report.recipe)
         return report
+
+    def judged_by(self, recipe: Recipe | None) -> None:
+        """From now on this recipe alone decides: what the base could be judged by."""
+        if self.checks is None or recipe is None or self.checks.recipe is None:
+            return
+        if recipe.command != self.checks.recipe.command:
+            self.checks = replace(self.checks, command=recipe.command)
+        self.checks = replace(self.checks, recipe=replace(recipe, fallbacks=()))
+        if self.stages is not None:
+            self.stages.recipe = self.checks.recipe
 
     def known(self, report: Report) -> None:
         """Take a baseline that was found out earlier."""

@@ -37,7 +37,7 @@ class Stages:
     """What to run before everything. `recipe` is how tests are chosen; `cache` keeps what files import."""
 
     def __init__(self, place: Place, recipe: Recipe | None, cache: Path | None = None) -> None:
-        self._place, self._recipe, self._path = place, recipe, cache
+        self._place, self.recipe, self._path = place, recipe, cache
         self._imports: ImportCache | None = None
         #: Outcome by test of the last run of everything, in the runner's order.
         self._tests: dict[str, str] = {}
@@ -49,7 +49,10 @@ class Stages:
 
     def learn(self, tests: Mapping[str, str], seconds: float, *, chosen: bool, report: Report | None) -> None:
         """Take in a run of the checks: of everything, or of `chosen` tests. `seconds` is what it took."""
-        bad = {test for test, outcome in tests.items() if outcome in ("failed", "error")}
+        flaky = report.flaky if report is not None else ()
+        bad = {
+            test for test, outcome in tests.items() if outcome in ("failed", "error") and test not in flaky
+        }
         if chosen:
             self._failed |= bad
             return
@@ -70,7 +73,7 @@ class Stages:
 
     def plan(self) -> tuple[tuple[str, ...], ...]:
         """The groups of tests to run one after another, each when the one before passed; often there are none."""
-        if self._recipe is None or self._whole < SLOW or not self._tests:
+        if self.recipe is None or self._whole < SLOW or not self._tests:
             return ()
         from poolcli.verdict.affected import order, start_of
         from poolcli.verdict.imports import ImportCache, build
@@ -87,4 +90,4 @@ class Stages:
         return tuple(group for group in stages if self._selectable(group))
 
     def _selectable(self, group: Sequence[str]) -> bool:
-        return self._recipe is not None and bool(self._recipe.selecting(group))
+        return self.recipe is not None and bool(self.recipe.selecting(group))

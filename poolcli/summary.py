@@ -133,7 +133,8 @@ def _last_words(replies: Sequence[Message]) -> str:
 
 
 def _last_checks(events: Sequence[Event]) -> Mapping[str, Any] | None:
-    return next((e.data for e in reversed(events) if e.type == "checks.done"), None)
+    done = (e.data for e in reversed(events) if e.type == "checks.done")
+    return next((data for data in done if data["phase"] != "extra"), None)
 
 
 def evidence(events: Sequence[Event]) -> str:

@@ -4,64 +4,80 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from poolcli.git import Repository
 from poolcli.run import Run
 from poolcli.verdict.checks import Checks
-from poolcli.verdict.comparison import PASSING
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.results import Case, Results
 from poolcli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from poolcli.judge import Place
+    from poolcli.verdict.results import Results
 
 #: Tests of one run of the checks that are run again. When more turn red, it is the change and not the tests.
 MOST = 20
-#: How often: a test that fails half the time is found out three times in four.
-AGAIN = 2
+#: How often, on the base and then with the change: one that fails half the time is caught three times in four.
+AGAIN = 3
 #: Seconds for one of these runs at most: the model waits meanwhile.
 LONGEST = 120.0
 
 
 class Unsteady(Struct):
-    """Finds the unsteady ones among tests that passed before any change and fail now; each is tried once a run.
+    """Finds the unsteady ones among tests that passed before any change and fail now.
 
-    `timeout` in seconds bounds the checks, `memory` is the file in which they are remembered.
+    A test is unsteady when runs of it on the base disagree with one another. One that fails there each time is not:
+    it hangs on another test, or on something outside that was changed. With the change it must be able to pass, too:
+    else the change broke it, unsteady or not.
+
+    `timeout` in seconds bounds the checks, `memory` is the file in which the unsteady ones are remembered.
     """
 
     run: Run
     repo: Repository
     space: Workspace
-    checks: Checks
     outputs: Path
     timeout: float
     memory: Path
+    #: What is known of the base: each test is tried there once a run.
     steady: set[str] = field(default_factory=set)
     caught: set[str] = field(default_factory=set)
 
-    async def __call__(self, report: Report) -> Sequence[str]:
-        """The tests of the report that fail and are unsteady on the base. Raises WorkspaceError without a place."""
-        # What failed before is what the change may have to mend, steady or not.
-        before = self._before()
-        turned = [test for test in report.results.bad if before.get(test) in PASSING]
-        suspects = [test for test in turned if test not in self.steady and test not in self.caught]
-        recipe = self.checks.recipe
-        if recipe is not None and 0 < len(suspects) <= MOST and recipe.selecting(suspects):
-            from poolcli.verdict.flaky import Memory
+    async def find(self, checks: Checks, report: Report) -> Sequence[str]:
+        """The tests of the report that fail and are unsteady. Raises WorkspaceError without a place for the base."""
+        from poolcli.verdict.comparison import PASSING
+        from poolcli.verdict.flaky import Memory
 
-            memory = Memory(self.memory)
-            self.caught |= set(suspects) & set(memory.tests())
-            await self._try({test: before[test] for test in suspects if test not in self.caught})
-            memory.remember(sorted(set(suspects) & self.caught))
-        found = [test for test in turned if test in self.caught]
-        if found:
-            names = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        before = self._before()
+        # What failed before is what the change may have to mend, steady or not.
+        turned = [test for test in report.results.bad if before.get(test) in PASSING]
+        recipe = checks.recipe
+        if recipe is None or not 0 < len(turned) <= MOST or not recipe.selecting(turned):
+            return ()
+        memory = Memory(self.memory)
+        self.caught |= set(turned) & set(memory.tests())
+        suspects = [test for test in turned if test not in self.caught | self.steady]
+        if suspects:
+            found = await self._on_base(checks, suspects)
+            self.caught |= found
+            self.steady |= set(suspects) - found
+            memory.remember(sorted(found))
+        caught = [test for test in turned if test in self.caught]
+        able = await self._able(checks, caught) if caught else set()
+        found_now = [test for test in caught if test in able]
+        if found_now:
+            names = ", ".join(found_now[:3]) + (
+                f" and {len(found_now) - 3} more" if len(found_now) > 3 else ""
+            )
             self.run.notice(
-                f"not counted, they also fail now and then without the change: {names}",
+                f"not counted, they fail now and then without the change, too: {names}",
                 level="warning",
                 code="flaky",
             )
-        return found
+        return found_now
 
     def _before(self) -> Mapping[str, str]:
         """Outcome by test before any change."""
@@ -69,33 +85,14 @@ class Unsteady(Struct):
         tests: Mapping[str, str] = next((data["tests"] for data in done if data["phase"] == "baseline"), {})
         return tests
 
-    async def _try(self, suspects: Mapping[str, str]) -> None:
-        """Run tests that ended so on the base, again in a fresh place, and see whether they fail there, too."""
+    async def _on_base(self, checks: Checks, tests: Sequence[str]) -> set[str]:
+        """Those that now pass and now fail on the untouched base."""
         from poolcli import fresh
-        from poolcli.verdict import flaky
-        from poolcli.verdict.runner import run_checks
 
-        if not suspects:
-            return
-        first = Results({test: Case(test, outcome) for test, outcome in suspects.items()})
+        async def work(place: fresh.Place) -> tuple[set[str], set[str]]:
+            return await self._tried(place.space, checks, tests)
 
-        async def work(place: fresh.Place) -> flaky.Found:
-            async def again(tests: Sequence[str]) -> Results:
-                with place.space.scratch() as scratch:
-                    report = await run_checks(
-                        place.space.run,
-                        self.checks,
-                        timeout=min(self.timeout, LONGEST),
-                        log=self.outputs / f"unsteady-{len(self.run.events)}.txt",
-                        root=str(place.root),
-                        scratch=scratch,
-                        tests=tests,
-                    )
-                return report.results
-
-            return await flaky.unsteady(first, list(suspects), again, times=AGAIN)
-
-        found = await fresh.judge(
+        passed, failed = await fresh.judge(
             self.repo,
             work,
             base=self.space.base,
@@ -103,5 +100,40 @@ class Unsteady(Struct):
             state=self.run.dir.parent.parent,
             sandbox=self.space.sandbox,
         )
-        self.caught |= set(found.tests)
-        self.steady |= set(suspects) - set(found.tests)
+        return passed & failed
+
+    async def _able(self, checks: Checks, tests: Sequence[str]) -> set[str]:
+        """Those that pass with the change at least once."""
+        passed, _ = await self._tried(self.space, checks, tests)
+        return passed
+
+    async def _tried(self, place: Place, checks: Checks, tests: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Which passed at least once, and which failed at least once."""
+        from poolcli.verdict.comparison import PASSING
+
+        passed: set[str] = set()
+        failed: set[str] = set()
+        for _ in range(AGAIN):
+            results = await self._once(place, checks, tests)
+            if not results.judged or results.hung:
+                continue
+            passed |= {
+                test for test in tests if test in results.cases and results.cases[test].outcome in PASSING
+            }
+            failed |= {test for test in tests if test in results.bad}
+        return passed, failed
+
+    async def _once(self, place: Place, checks: Checks, tests: Sequence[str]) -> Results:
+        from poolcli.verdict.runner import run_checks
+
+        with place.scratch() as scratch:
+            report = await run_checks(
+                place.run,
+                checks,
+                timeout=min(self.timeout, LONGEST),
+                log=self.outputs / f"unsteady-{len(self.run.events)}.txt",
+                root=str(place.root),
+                scratch=scratch,
+                tests=tests,
+            )
+        return report.results

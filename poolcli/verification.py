@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from poolcli import extras, fresh, process
+from poolcli import baselines, extras, fresh, process
 from poolcli.extras import Extra
 from poolcli.fresh import Place
-from poolcli.git import Repository, git
+from poolcli.git import Repository
 from poolcli.process import Finished
 from poolcli.sandbox import Sandbox
 from poolcli.verdict import baseline, flaky, measuring, restore, tampering
@@ -37,12 +37,8 @@ if TYPE_CHECKING:
 CHEAP = 60.0
 #: How often they are run again: a test that fails half the time is found out three times in four.
 AGAIN = 2
-#: Characters of the end of a check's output.
-TAIL = 2000
 #: Files of a change that a note names.
 NAMED = 5
-#: Programs whose version decides what the checks of a base say, beside those that the command begins with.
-_PROGRAMS = ("python3", "python", "node", "go", "cargo", "java", "ruby", "php", "cc", "make")
 
 
 class Line(Protocol):
@@ -128,6 +124,7 @@ class _Verification:
         self._kept, self._key = baseline.Baselines(state / "verify-bases"), ""
         self.notes: list[str] = []
         self.places: list[str] = []
+        self._built: set[Path] = set()
 
     async def sheet(self, subject: str, events: Iterable[Occurred]) -> Sheet:
         """All of it."""
@@ -236,6 +233,7 @@ class _Verification:
         async def execute(command: str, title: str, log: Path) -> Finished:
             return await self._command(place, command, f"{when}: {title}", log)
 
+        await self._build(place)
         for recipe in chosen if chosen is not None else self.wish.tests:
             tests = chosen[recipe] if chosen is not None else ()
             with place.space.scratch() as scratch:
@@ -261,16 +259,20 @@ class _Verification:
         results = replace(bad, cases=cases)
         return _Ran(results, tuple(commands), tuple(notes), timed_out, seconds)
 
+    async def _build(self, place: Place) -> None:
+        """Build in a place where it was not done; what comes of it the tests will say."""
+        if (command := self.wish.checks.get("build")) and place.root not in self._built:
+            self._built.add(place.root)
+            with place.space.scratch() as scratch:
+                await self._command(place, command, f"build: {command}", scratch / "log.txt")
+
     async def _before(self) -> _Ran:
         """What the checks say of the base; from what is kept, when these files were judged already."""
-        tree = (
-            git([*self.repo.pin(), "rev-parse", f"{self.base}^{{tree}}"], cwd=self.repo.top).decode().strip()
+        programs = [recipe.bare.split(" ", 1)[0] for recipe in self.wish.tests]
+        commands = "\n".join(
+            [self.wish.checks.get("build", ""), *(recipe.command for recipe in self.wish.tests)]
         )
-        programs = {*_PROGRAMS, *(recipe.bare.split(" ", 1)[0] for recipe in self.wish.tests)}
-        folders = [self.repo.top / name for name in (".venv", "venv", "node_modules")]
-        environment = baseline.fingerprint(sorted(programs), folders)
-        commands = "\n".join(recipe.command for recipe in self.wish.tests)
-        self._key = baseline.key(tree, commands, environment)
+        self._key = baselines.key(self.repo, self.base, commands, programs)
         if (found := self._kept.get(self._key)) is not None:
             self.notes.append("the result of the base was kept from an earlier time")
             return _Ran(found.results, seconds=found.seconds, flaky=found.flaky)
@@ -302,10 +304,12 @@ class _Verification:
                 with self._place(b"") as before:
                     return await self._beside(before, command, f"{name} of the base: {command}")
 
+            if name == "build":
+                self._built.add(place.root)
             found.append(await extras.judge(name, command, self.text, after=after, base=base))
             if found[-1].note:
                 self.notes.append(f"{name}: {found[-1].note}")
-        return not any(extra.name == "build" and not extra.ok for extra in found), tuple(found)
+        return not any(extra.name == "build" and extra.ok is False for extra in found), tuple(found)
 
     async def _beside(self, place: Place, command: str, title: str) -> tuple[Finished, str]:
         with place.space.scratch() as scratch:
@@ -367,6 +371,7 @@ class _Verification:
             self._place(self.patch, own_tests=own_tests) as place,
             place.space.scratch() as scratch,
         ):
+            await self._build(place)
             folder = scratch / "lines"
             command = coverage.instrumented(
                 _together([recipe.command for recipe in self.wish.tests], "; "), folder, place.root, changed
@@ -409,6 +414,7 @@ class _Verification:
                 whole=judged.seconds,
             )
             everything = _together([hasty(recipe, recipe.command) for recipe in self.wish.tests], " && ")
+            await self._build(place)
             run = mutants.Scratch(
                 place.root,
                 running(everything),
@@ -484,7 +490,7 @@ def _with_exit(recipe: Recipe, measured: measuring.Measured) -> Results:
     if recipe.runner not in measuring.UNREAD or done.timed_out or done.exit_code in (126, 127):
         return results
     outcome = "passed" if done.exit_code == 0 else "failed"
-    text = "" if outcome == "passed" else done.output[-TAIL:].strip()
+    text = "" if outcome == "passed" else done.output[-extras.TAIL :].strip()
     own = Case(recipe.command, outcome, text, done.seconds)
     # What could not be read of it is no problem then; what contradicts its exit code still is one.
     problem = results.problem if results.cases else ""

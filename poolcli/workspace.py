@@ -157,7 +157,12 @@ class Workspace:
 
         What lies in it afterwards was written by commands, and may be anything.
         """
-        folder = Path(tempfile.mkdtemp(dir=private_dir(self.run_dir / SCRATCH)))
+        try:
+            folder = Path(tempfile.mkdtemp(dir=private_dir(self.run_dir / SCRATCH)))
+        except OSError as error:
+            raise WorkspaceError(
+                f"no folder for reports can be made in {self.run_dir}: {error.strerror}"
+            ) from error
         try:
             yield folder
         finally:

@@ -71,7 +71,7 @@ def test_tampering_is_worth_nothing() -> None:
 def test_unsteady_tests_are_left_out() -> None:
     events = [
         done("baseline", {"a": "failed", "b": "passed"}),
-        done("verdict", {"a": "passed", "b": "failed"}, flaky=["b"]),
+        done("verdict", {"a": "passed", "b": "failed"}, flaky=["b"], status="passed"),
     ]
     found = grade(events)
     assert found is not None and (found["label"], found["flaky"]) == ("FULL", ["b"])

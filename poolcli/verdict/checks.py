@@ -16,3 +16,5 @@ class Checks(Struct, frozen=True):
     why: str
     #: How the same checks are asked for a report or for single tests; None when nobody looked.
     recipe: Recipe | None = None
+    #: What has to be built before, each time; '' for nothing.
+    build: str = ""

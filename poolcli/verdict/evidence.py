@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from poolcli.verdict import pytest_output, unittest_output
 from poolcli.verdict.failures import Failure, Parsed, clip, plain, strip_root
+from poolcli.verdict.recipes import Recipe
 from poolcli.verdict.results import BAD, Results
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ _MISSING = re.compile(r"^\S+: No module named (?:pytest|unittest)$", re.M)
 #: Each reads one runner's output, or gives None. The first that recognises the output wins. What these make of an
 #: output goes before a report: it is shorter, and models are used to it.
 RECOGNISERS: tuple[Callable[[str, str], Parsed | None], ...] = (pytest_output.parse, unittest_output.parse)
+
+#: How long pytest took, in its last line: another number each time.
+_TOOK = re.compile(r"(?<=\d [a-z]{6}) in \d+\.\d+s(?: \([\d:]+\))?(?=(?: =+)?$)", re.M)
 
 #: What is left of the output of checks that passed, when nothing in it is recognised.
 BRIEF = 600
@@ -60,6 +64,12 @@ class Report(Struct, frozen=True):
     chosen: int = 0
     #: What was run instead of the checks themselves, in words; '' when it was they.
     note: str = ""
+    #: What gave these results: the recipe of the checks, or what it fell back on.
+    recipe: Recipe | None = None
+    #: False when it did not come to the tests, because the build failed.
+    built: bool = True
+    #: Failed tests that fail now and then without any change: they do not count.
+    flaky: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -211,7 +221,7 @@ def _names(failures: tuple[Failure, ...], room: int) -> list[str]:
 
 def _excerpt(text: str, limit: int) -> str:
     """Head and tail of the text within `limit` characters, cut at line ends where that is possible."""
-    text = text.strip("\n").rstrip()
+    text = _TOOK.sub("", text).strip("\n").rstrip()
     if len(text) <= limit:
         return text
     room = limit - 32  # for the line that says how much was left out

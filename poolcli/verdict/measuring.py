@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 LOG = 4_000_000
 #: Runners of which only the exit code is known: whatever they start need not name a test.
 UNREAD = ("script", "make")
+
+#: What says that the project's own code is broken: something else that still runs would hide it.
+_OWN_FAULT = re.compile(
+    r"^(?:E?\s*)?ImportError while loading conftest|^SyntaxError: |\[build failed\]", re.M
+)
 
 #: Runs a shell command, its output going to the file; the title is the command as people know it.
 Run = Callable[[str, str, Path], "Awaitable[Finished]"]
@@ -65,7 +71,7 @@ async def measure(
             measured = first = plain
     for number, other in enumerate(recipe.fallbacks, 1):
         finished = measured.finished
-        if measured.results.cases or finished.timed_out:
+        if measured.results.cases or finished.timed_out or _OWN_FAULT.search(finished.output):
             break
         if finished.exit_code == 0 and measured.recipe.runner in UNREAD:
             break

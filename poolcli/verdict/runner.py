@@ -40,12 +40,14 @@ async def run_checks(
     root: str,
     scratch: Path | None = None,
     tests: Sequence[str] = (),
+    fall_back: bool = False,
 ) -> Report:
     """Run the checks once, at most `timeout` seconds. Never raises for checks that fail or cannot start.
 
     `root` is the path of the worktree as commands see it. `scratch` is an empty folder that commands may write to:
     with it, and where the checks have a recipe, results are read test by test. `tests` are those to run, by id, when
-    not all of them are; the recipe must have a way to choose them.
+    not all of them are; the recipe must have a way to choose them. With `fall_back` something else is tried when no
+    test can be read; only the untouched base may choose that, else a change could choose what judges it.
     """
 
     async def execute(command: str, title: str, _: Path) -> Finished:
@@ -60,17 +62,40 @@ async def run_checks(
             finished = replace(finished, output="".join(each for each in lines if str(scratch) not in each))
         return finished
 
+    recipe = checks.recipe
     try:
-        if checks.recipe is None or scratch is None:
+        if checks.build and (failed := _unbuilt(await execute(checks.build, checks.build, log), root)):
+            return failed
+        if recipe is None or scratch is None:
             return report(await execute(checks.command, checks.command, log), root=root)
         from poolcli.verdict import measuring
 
-        measured = await measuring.measure(
-            checks.recipe, execute, root=Path(root), scratch=scratch, tests=tests
-        )
+        if not fall_back:
+            recipe = replace(recipe, fallbacks=())
+        measured = await measuring.measure(recipe, execute, root=Path(root), scratch=scratch, tests=tests)
     except OSError as error:
         return Report("error", None, 0.0, None, text=f"the command could not be started: {error.strerror}")
     return replace(_judged(measured, root), chosen=len(tests))
+
+
+def _unbuilt(finished: Finished, root: str) -> Report | None:
+    """The report on a build that failed; None when it did not."""
+    if finished.exit_code == 0 and not finished.timed_out:
+        return None
+    from poolcli.verdict.results import Results
+
+    said = report(finished, root=root)
+    status = "timeout" if finished.timed_out else "failed"
+    text = f"The build fails, so no test ran.\n{said.text}"
+    return Report(
+        status,
+        finished.exit_code,
+        finished.seconds,
+        None,
+        text=text,
+        results=Results(problem="the build failed"),
+        built=False,
+    )
 
 
 def _judged(measured: Measured, root: str) -> Report:
@@ -87,7 +112,7 @@ def _judged(measured: Measured, root: str) -> Report:
         said = replace(said, status="none", text=f"{measured.results.problem}\n{said.text}")
     if measured.note:
         said = replace(said, text=f"({measured.note}: {measured.command})\n{said.text}", note=measured.note)
-    return said
+    return replace(said, recipe=measured.recipe)
 
 
 def section(checks: Checks, report: Report) -> str:

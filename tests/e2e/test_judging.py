@@ -133,14 +133,108 @@ def test_checks_beside_the_tests_are_compared_with_the_base(pool: Pool) -> None:
     assert result(pool)["grade"]["reward"] == pytest.approx(0.92)
 
 
-def test_a_change_that_does_not_build_goes_back(pool: Pool) -> None:
+def test_what_is_to_be_built_is_built_before_the_tests(pool: Pool) -> None:
     user = pool.home / ".config" / "pool" / "config.toml"
     user.parent.mkdir(parents=True, exist_ok=True)
-    user.write_text("[checks]\nbuild = 'test ! -e stray.txt'\n")
+    user.write_text("[checks]\nbuild = 'test ! -e stray.txt && touch built.txt'\n")
+    commit(pool, {"test_built.py": "import os\n\n\ndef test_it():\n    assert os.path.exists('built.txt')\n"})
     stray = reply("", call("write", path="stray.txt", content="x"), call("edit", **FIX))
     away = reply("", call("shell", command="rm stray.txt"))
     done = pool.do("fix add", "--test", PYTEST, replies=(stray, DONE, away, DONE))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert any("does not build" in e["data"]["text"] for e in pool.events() if e["type"] == "steered")
-    assert [data["ok"] for data in checks(pool) if data["phase"] == "extra"] == [False, True]
+    assert "test_built.py::test_it" in checks(pool)[0]["tests"]
+    assert [data["built"] for data in checks(pool)] == [True, False, True, True]
+    assert any("The build fails" in e["data"]["text"] for e in pool.events() if e["type"] == "steered")
     assert result(pool)["grade"]["label"] == "FULL"
+
+
+def test_what_cannot_be_built_is_worth_nothing(pool: Pool) -> None:
+    user = pool.home / ".config" / "pool" / "config.toml"
+    user.parent.mkdir(parents=True, exist_ok=True)
+    user.write_text("[checks]\nbuild = 'test ! -e stray.txt'\n")
+    stray = reply("", call("write", path="stray.txt", content="x"), call("edit", **FIX))
+    assert pool.do("fix add", "--test", PYTEST, replies=(stray, DONE, DONE, DONE)).returncode == 4
+    grade = result(pool)["grade"]
+    assert (grade["label"], grade["valid"], grade["reward"]) == ("NO", True, 0.0)
+
+
+def test_only_the_base_chooses_what_judges(pool: Pool) -> None:
+    """A change that breaks what pytest loads first does not get to be judged by another runner."""
+    commit(pool, {"conftest.py": "import calc\n\nassert calc.double\n", "pytest.ini": "[pytest]\n"})
+    broken = CALC.replace("a - b", "a + b") + "\nimport no_such_module\n"
+    green = TEST_CALC.replace("add(2, 3), 5", "1, 1")
+    replies = (reply("", call("write", path="calc.py", content=broken)), DONE, DONE, DONE)
+    done = pool.do("fix add", replies=replies)
+    assert green and done.returncode != 0, done.stdout
+    assert all(not data["note"] for data in checks(pool))
+
+
+def test_tests_that_vanish_are_told_of(pool: Pool) -> None:
+    commit(
+        pool,
+        {
+            "test_cases.py": "import calc\nimport pytest\n\n\n@pytest.mark.parametrize('x', calc.CASES)\n"
+            "def test_case(x):\n    assert calc.double(x) == 2 * x\n",
+            "calc.py": CALC + "\n\nCASES = [1, 2, 3]\n",
+        },
+    )
+    fewer = CALC.replace("a - b", "a + b") + "\n\nCASES = [1]\n"
+    replies = (reply("", call("write", path="calc.py", content=fewer)), DONE, DONE, DONE, DONE)
+    done = pool.do("fix add", "--test", PYTEST, replies=replies)
+    assert done.returncode != 0
+    told = [e["data"]["text"] for e in pool.events() if e["type"] == "steered"]
+    assert "do not run any more" in told[0] and "test_cases.py::test_case[2]" in told[0]
+
+
+def test_a_test_that_hangs_on_another_is_not_unsteady(pool: Pool) -> None:
+    """Alone it fails on the base, too, and each time: that says nothing about a regression among others."""
+    state = "state = []\n\n\ndef test_first():\n    state.append(1)\n\n\n"
+    second = "def test_second():\n    import calc\n    assert state and calc.double(4) == 8\n"
+    commit(pool, {"test_order.py": state + second})
+    broken = CALC.replace("a - b", "a + b").replace("x * 2", "x * 3")
+    # The other test of `double` is taken back, so that this one alone is red.
+    commit(pool, {"test_calc.py": TEST_CALC.replace("double(4), 8", "8, 8")})
+    replies = (reply("", call("write", path="calc.py", content=broken)), DONE, DONE, DONE)
+    done = pool.do("fix add", "--test", PYTEST, replies=replies)
+    assert done.returncode != 0
+    assert not any(data["flaky"] for data in checks(pool))
+
+
+def test_what_breaks_outside_buys_no_forgiveness(pool: Pool) -> None:
+    outside = pool.repo.parent / "busy"
+    test = (
+        "import os, calc\n\n\ndef test_it():\n"
+        f"    assert not os.path.exists({str(outside)!r})\n    assert calc.double(4) == 8\n"
+    )
+    commit(pool, {"test_outside.py": test, "test_calc.py": TEST_CALC.replace("double(4), 8", "8, 8")})
+    broken = CALC.replace("a - b", "a + b").replace("x * 2", "x * 3")
+    replies = (
+        reply("", call("write", path="calc.py", content=broken), call("shell", command=f"touch {outside}")),
+        DONE,
+        DONE,
+        DONE,
+    )
+    assert pool.do("fix add", "--test", PYTEST, replies=replies).returncode != 0
+    assert not any(data["flaky"] for data in checks(pool))
+
+
+def test_a_session_that_ends_badly_is_no_full_grade(pool: Pool) -> None:
+    ending = "\n\nimport atexit, os\natexit.register(lambda: os._exit(3))\n"
+    fixed = CALC.replace("a - b", "a + b") + ending
+    replies = (reply("", call("write", path="calc.py", content=fixed)), DONE, DONE, DONE)
+    assert pool.do("fix add", "--test", PYTEST, replies=replies).returncode != 0
+    grade = result(pool)["grade"]
+    assert not grade["valid"] and grade["reward"] == 0.0
+    assert not result(pool)["verdict"]["verified"]
+
+
+@pytest.mark.slow
+def test_a_slow_suite_whose_failing_test_is_renamed_goes_on_to_everything(pool: Pool) -> None:
+    slow = "import time\n\n\ndef test_slow():\n    time.sleep(6)\n"
+    commit(pool, {"test_slow.py": slow})
+    move = reply("", call("shell", command="git mv test_calc.py test_sums.py"), call("edit", **FIX))
+    done = pool.do(
+        "rename test_calc.py to test_sums.py and fix add", "--test", PYTEST, replies=(move, DONE, DONE)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_sums.py::TestCalc::test_add" in checks(pool)[-1]["tests"]
