@@ -9,8 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from poolcli import __version__, beneath, landing, paths, policy, process, prompts, workspace, worktrees
+from poolcli import (
+    __version__,
+    baselines,
+    beneath,
+    extras,
+    landing,
+    paths,
+    policy,
+    process,
+    prompts,
+    workspace,
+    worktrees,
+)
 from poolcli import outlet as outlets
 from poolcli.approvals import Approver, Person, Remembered
 from poolcli.config import Config
@@ -21,7 +34,7 @@ from poolcli.events import LOG_VERSION, Event
 from poolcli.fitting import LARGER, LEAST_WINDOW, Room, too_small
 from poolcli.gate import Gate
 from poolcli.git import Repository
-from poolcli.judge import Judge
+from poolcli.judge import Judge, repeat
 from poolcli.lapses import lapse, last_reply
 from poolcli.loop import Parts
 from poolcli.models.base import Model, ModelInfo
@@ -30,6 +43,7 @@ from poolcli.repomap.first_message import first_message
 from poolcli.repomap.overview import instructions, overview
 from poolcli.run import Budget, Run, View
 from poolcli.sandbox import choose
+from poolcli.stages import Stages
 from poolcli.store import result as results
 from poolcli.store.reading import read
 from poolcli.store.runs import new_run_id
@@ -37,9 +51,9 @@ from poolcli.store.trace import Trace
 from poolcli.tools import contract as contracts
 from poolcli.tools import registry
 from poolcli.tools.base import Ctx
-from poolcli.verdict import finder
+from poolcli.unsteady import Unsteady
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import round_message, section
 from poolcli.workspace import LONGEST_TEXT, Workspace
 
@@ -52,6 +66,9 @@ UNKNOWN_OUTCOME = (
 )
 NOT_RUN = "pool was stopped before this call ran; make it again if it is still needed."
 
+
+#: Said at the beginning: at the end it is late.
+NO_CHECKS = "none found, so the result will not be verified; --test COMMAND names them"
 
 #: Makes the views when the run is about to begin: what fails before has nothing to show.
 Views = Callable[[], Sequence[View]]
@@ -166,7 +183,7 @@ async def begin(
 async def open_turn(session: Session, task: Task) -> None:
     """Run the checks for the baseline and begin the turn with the first message."""
     judge = session.judge
-    report = await judge.judge("baseline")
+    report = await _baseline(session)
     if report is not None and report.status == "error":
         raise ChecksError(
             f"the checks command cannot be run: {judge.checks.command if judge.checks else ''}\n{report.text}",
@@ -186,6 +203,21 @@ async def open_turn(session: Session, task: Task) -> None:
         quoted=task.quoted,
     )
     run.emit("turn.started", text=text)
+
+
+async def _baseline(session: Session) -> Report | None:
+    """What the checks say before any change; from an earlier run on the same files where that took long."""
+    judge, space = session.judge, session.workspace
+    if judge.checks is None:
+        return None
+    state = session.run.dir.parent.parent
+    if (known := baselines.recall(space, judge.checks, state)) is not None:
+        judge.known(repeat(session.run, judge.checks, known))
+        return known
+    report = await judge.judge("baseline")
+    if report is not None:
+        baselines.keep(space, judge.checks, state, report)
+    return report
 
 
 async def again(
@@ -220,12 +252,12 @@ async def again(
         for view in run.views:
             for event in events:
                 view.recall(event)
-        checks = _recorded_checks(first, config)
+        checks = _recorded_checks(first, config, space, repo)
         unchecked = bool(first.data.get("unchecked"))
         session = _assemble(
             run, repo, space, model, trace, checks, config, tools, person, unchecked=unchecked
         )
-        session.judge.baseline = _recorded_baseline(events)
+        _recall_checks(session.judge, events)
         run.emit("run.resumed", version=__version__, model=_model_data(model))
         session.outlet = await outlets.open_for(run, space, config.allow_net)
         if confined.announcement:
@@ -241,11 +273,20 @@ async def again(
     return session
 
 
-def _recorded_checks(first: Event, config: Config) -> Checks | None:
+def _recorded_checks(first: Event, config: Config, space: Workspace, repo: Repository) -> Checks | None:
+    """The checks of the run, with their recipe: found again, since the log holds the command only."""
     if config.origins.get("test") == "--test":
-        return Checks(config.test, "--test", "given by --test")
+        return find_checks(config, space, repo)
     recorded = first.data["checks"]
-    return Checks(**recorded) if recorded["command"] else None
+    if not recorded["command"]:
+        return None
+    found = find_checks(config, space, repo)
+    if found is not None and found.command == recorded["command"]:
+        return replace(found, source=recorded["source"], why=recorded["why"])
+    from poolcli.verdict.recipes.given import recognised
+
+    recipe = recognised(recorded["command"], recorded["why"], space.read_text)
+    return Checks(**recorded, recipe=recipe, build=config.checks.get("build", ""))
 
 
 def _recorded_rung(events: Sequence[Event]) -> str:
@@ -254,14 +295,27 @@ def _recorded_rung(events: Sequence[Event]) -> str:
     return lowest(*(model.get("rung", "native") for model in known))
 
 
-def _recorded_baseline(events: Sequence[Event]) -> Report | None:
+def _recall_checks(judge: Judge, events: Sequence[Event]) -> None:
+    """Tell the judge what the checks said so far."""
     for event in events:
-        if event.type == "checks.done" and event.data["phase"] == "baseline":
-            data = event.data
-            return Report(
-                data["status"], data["exit_code"], data["seconds"], data["counts"], text=data["text"]
+        if event.type != "checks.done":
+            continue
+        data = event.data
+        tests, chosen = data["tests"], bool(data.get("chosen"))
+        if data["phase"] == "extra":
+            continue
+        if data["phase"] == "baseline":
+            recipe = judge.checks.recipe if judge.checks is not None else None
+            if recipe is not None:
+                ways = (
+                    each for each in recipe.fallbacks if data.get("note") and each.command == data["command"]
+                )
+                judge.judged_by(next(ways, recipe))
+            judge.baseline = Report(
+                data["status"], data["exit_code"], data["seconds"], data["counts"], tests, data["text"]
             )
-    return None
+        if judge.stages is not None and tests:
+            judge.stages.learn(tests, data["seconds"], chosen=chosen, report=None)
 
 
 async def go_on(session: Session, message: str | None) -> None:
@@ -328,9 +382,6 @@ async def open_model(
 
 def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | None:
     """The checks: as configured, else found in the repository."""
-    if config.test:
-        origin = config.origins.get("test", "--test")
-        return Checks(config.test, origin, f"given by {origin}")
 
     def read(path: str) -> str | None:
         # Environments are borrowed by links that lead out of the worktree, where tools may not follow.
@@ -339,7 +390,17 @@ def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | 
                 return beneath.read_regular(repo.top / path, LONGEST_TEXT).decode("utf-8", "replace")
         return space.read_text(path)
 
-    return finder.find([name for name, _ in space.files()], read, shutil.which)
+    build = config.checks.get("build", "")
+    if config.test:
+        from poolcli.verdict.recipes.given import recognised
+
+        origin = config.origins.get("test", "--test")
+        why = f"given by {origin}"
+        return Checks(config.test, origin, why, recognised(config.test, why, read), build)
+    from poolcli.verdict import finder
+
+    found = finder.find([name for name, _ in space.files()], read, shutil.which)
+    return replace(found, build=build) if found is not None else None
 
 
 def _assemble(
@@ -357,13 +418,22 @@ def _assemble(
 ) -> Session:
     outputs = paths.private_dir(run.dir / "outputs")
     judge = Judge(run, space, checks, outputs, config.checks_timeout)
+    if checks is not None:
+        state = run.dir.parent.parent
+        judge.stages = Stages(space, checks.recipe, state / "imports.json")
+        finder = Unsteady(run, repo, space, outputs, config.checks_timeout, state / "unsteady.json")
+
+        async def unsteady(report: Report) -> Sequence[str]:
+            return await finder.find(judge.checks, report) if judge.checks is not None else ()
+
+        judge.unsteady = unsteady
     ctx = Ctx(space, judge.for_tool, lambda text: None, outputs)
     gate = Gate(run, tools, ctx, _approver(config, space, repo, person))
 
     def evidence(report: Report) -> str:
-        assert checks is not None
+        assert judge.checks is not None
         return round_message(
-            checks, report, baseline_ok=bool(judge.baseline and judge.baseline.status == "passed")
+            judge.checks, report, baseline_ok=bool(judge.baseline and judge.baseline.status == "passed")
         )
 
     schemas = [contracts.schema(tool.contract) for tool in tools.values()]
@@ -372,8 +442,12 @@ def _assemble(
     )
 
     async def confirm() -> Confirmed:
-        assert checks is not None
-        return await Confirmer(run, repo, space, checks, outputs, config.checks_timeout).confirm()
+        assert judge.checks is not None
+        beside = {name: command for name, command in config.checks.items() if name in extras.COMPARED}
+        confirmer = Confirmer(
+            run, repo, space, judge.checks, outputs, config.checks_timeout, judge.unsteady, beside
+        )
+        return await confirmer.confirm()
 
     parts = Parts(run, model, gate, judge, evidence, confirm, room, config.max_reply, unchecked)
     return Session(run, repo, space, model, trace, judge, parts, ctx)
@@ -420,7 +494,7 @@ def _started(
         hashes={"prompts": prompts.fingerprint(system), "contracts": prompts.fingerprint(repr(schemas))},
         checks={"command": checks.command, "source": checks.source, "why": checks.why}
         if checks
-        else {"command": "", "source": "", "why": "no checks command was found"},
+        else {"command": "", "source": "", "why": NO_CHECKS},
         unchecked=task.unchecked,
         budget={
             "turns": config.max_turns,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from poolcli import __version__, process, redact
+from poolcli import __version__, grading, process, redact
 from poolcli.app import Session
 from poolcli.errors import BudgetError, Exit, InterruptedByUser, ModelError, PoolError, RefusedError
 from poolcli.events import Event
@@ -161,7 +161,7 @@ def _record(
     for line in surprises:
         run.notice(line, level="warning", code="look-at")
     run.emit("turn.done", reason=outcome.status)
-    told = {key: result[key] for key in ("exit_code", "patch", "usage", "seconds")}
+    told = {key: result[key] for key in ("exit_code", "grade", "patch", "usage", "seconds")}
     run.emit("run.ended", status=outcome.status, why=outcome.why, **told)
 
 
@@ -178,7 +178,12 @@ def _result(session: Session, outcome: Outcome, patch: bytes, problem: str) -> d
         "task": first.data["task"],
         "repository": first.data["root"],
         "base": session.workspace.base,
-        "verdict": verdict(run.events, session.judge.checks.command if session.judge.checks else ""),
+        "verdict": verdict(
+            run.events,
+            session.judge.checks.command if session.judge.checks else "",
+            verified=outcome.status == "verified",
+        ),
+        "grade": grading.grade(run.events),
         "patch": {**patch_statistics(patch), "file": "" if problem else str(run.dir / PATCH)},
         "usage": {
             "turns": spent.turns,
@@ -195,9 +200,9 @@ def _result(session: Session, outcome: Outcome, patch: bytes, problem: str) -> d
     }
 
 
-def verdict(events: list[Event], command: str) -> dict[str, Any]:
+def verdict(events: list[Event], command: str, *, verified: bool) -> dict[str, Any]:
     """The checks before and after: status and counts, and per test where both are known."""
-    done = [e.data for e in events if e.type == "checks.done"]
+    done = [e.data for e in events if e.type == "checks.done" and not e.data.get("chosen")]
     before = next((d for d in done if d["phase"] == "baseline"), None)
     after = next((d for d in reversed(done) if d["phase"] in ("round", "verdict")), None)
     tests: dict[str, dict[str, str]] = {}
@@ -207,7 +212,7 @@ def verdict(events: list[Event], command: str) -> dict[str, Any]:
     tampering = (e.data["findings"] for e in reversed(events) if e.type == "tampering.found")
     found: list[Mapping[str, Any]] = next(tampering, [])
     return {
-        "verified": bool(after and after["ok"]) and not any(f["severity"] == "high" for f in found),
+        "verified": verified,
         "command": command,
         "before": _brief(before),
         "after": _brief(after),

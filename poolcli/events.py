@@ -167,12 +167,18 @@ CATALOGUE: dict[str, EventType] = {
     ),
     "checks.started": EventType(
         "pool began to run the checks.",
-        {"phase": "baseline | tool | round | verdict", "command": "what runs"},
+        {
+            "phase": "baseline | tool | round | verdict | extra",
+            "command": "what runs",
+            "chosen": "how many tests were chosen to run, 0 for all",
+            "name": "what is checked: test, or in phase 'extra' build | lint | types | coverage",
+        },
     ),
     "checks.done": EventType(
         "pool ran the checks. Phase 'round' decides the verdict; a red round's text goes back to the model.",
         {
-            "phase": "baseline | tool | round | verdict (in a fresh place, with the tests of the base)",
+            "phase": "baseline | tool | round | verdict (in a fresh place, with the tests of the base) | extra (what "
+            "`[checks]` names beside the tests, there)",
             "command": "what ran",
             "ok": "whether they passed",
             "status": "passed | failed | timeout | error | none (nothing to run, or no test ran)",
@@ -180,6 +186,16 @@ CATALOGUE: dict[str, EventType] = {
             "seconds": "how long it took",
             "counts": "{passed, failed, skipped} where known, else null",
             "tests": "{test: passed | failed | error | skipped} where known, else {}",
+            "chosen": "how many tests were chosen to run, 0 for all; chosen ones that pass are followed by all",
+            "flaky": "[test]: failed now, and unsteady on the untouched base: they do not count",
+            "hung": "the test that was running when the time was over, '' when none or not known",
+            "crashed": "how the runner died, '' when it did not",
+            "problem": "what keeps the results per test from being trusted, '' when nothing does",
+            "built": "false when no test ran because the build failed",
+            "note": "what was run instead, when the command gave no result for any test; else ''",
+            "name": "as in checks.started",
+            "share": "in phase 'extra': how clean the change is beside the base, from 0.0 to 1.0; else null",
+            "kept": "whether this is the result of an earlier run on the same files",
             "text": "the evidence, as the model reads it",
             "log": "file of the run with the whole output",
         },
@@ -204,6 +220,8 @@ CATALOGUE: dict[str, EventType] = {
             "usage | interrupted | terminated | failed",
             "exit_code": "the command's exit code",
             "why": "one line",
+            "grade": "{label, valid, reason, reward, why, fail_to_pass, pass_to_pass, pass_to_fail, fail_to_fail, "
+            "flaky}: of the last run of all checks; null without one before and one after; docs/verdict.md",
             "patch": "{files, added, removed}",
             "usage": "{turns, prompt, completion, cached}",
             "seconds": "how long the run took",

@@ -72,7 +72,8 @@ class Spent(Struct):
             self.completion += usage.get("completion") or 0
             self.cached += usage.get("cached") or 0
         elif event.type == "checks.done" and event.data.get("phase") == "round":
-            self.rounds += 1
+            # Chosen tests that pass are followed by all of them: one round.
+            self.rounds += not event.data.get("chosen") or event.data.get("status") == "failed"
 
 
 class Run(Struct):

@@ -16,8 +16,8 @@ from msgspec import Struct
 from poolcli.events import Event
 from poolcli.messages import Call, Message, Result, Think, from_json
 from poolcli.tools.bounds import ends
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import section
 
 #: How much of the room each part gets at most (the task is always whole), and the characters that it gets in any
@@ -133,7 +133,8 @@ def _last_words(replies: Sequence[Message]) -> str:
 
 
 def _last_checks(events: Sequence[Event]) -> Mapping[str, Any] | None:
-    return next((e.data for e in reversed(events) if e.type == "checks.done"), None)
+    done = (e.data for e in reversed(events) if e.type == "checks.done")
+    return next((data for data in done if data["phase"] != "extra"), None)
 
 
 def evidence(events: Sequence[Event]) -> str:

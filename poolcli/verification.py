@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from poolcli import fresh
+from poolcli import baselines, extras, fresh
+from poolcli.extras import Extra
 from poolcli.fresh import Place
-from poolcli.git import Repository, git
+from poolcli.git import Repository
 from poolcli.process import Finished
 from poolcli.sandbox import Sandbox
 from poolcli.verdict import baseline, flaky, measuring, restore, tampering
@@ -24,7 +25,7 @@ from poolcli.verdict.grade import Grade
 from poolcli.verdict.recipes import Recipe
 from poolcli.verdict.results import Case, Results
 from poolcli.verdict.reward import Refinement
-from poolcli.verdict.sheet import Extra, Sheet
+from poolcli.verdict.sheet import Sheet
 from poolcli.verdict.tampering.findings import Finding
 from poolcli.verdict.tampering.history import Occurred
 
@@ -36,12 +37,8 @@ if TYPE_CHECKING:
 CHEAP = 60.0
 #: How often they are run again: a test that fails half the time is found out three times in four.
 AGAIN = 2
-#: Characters of the end of a check's output.
-TAIL = 2000
 #: Files of a change that a note names.
 NAMED = 5
-#: Programs whose version decides what the checks of a base say, beside those that the command begins with.
-_PROGRAMS = ("python3", "python", "node", "go", "cargo", "java", "ruby", "php", "cc", "make")
 
 
 class Line(Protocol):
@@ -127,6 +124,7 @@ class _Verification:
         self._kept, self._key = baseline.Baselines(state / "verify-bases"), ""
         self.notes: list[str] = []
         self.places: list[str] = []
+        self._built: set[Path] = set()
 
     async def sheet(self, subject: str, events: Iterable[Occurred]) -> Sheet:
         """All of it."""
@@ -142,10 +140,10 @@ class _Verification:
         # A task about tests is judged by the tests of the change, and by those of the base, and that is said.
         about = restore.about_tests(self.task)
         own: _Ran | None = None
-        extras: tuple[Extra, ...] = ()
+        beside: tuple[Extra, ...] = ()
         with self._place(self.patch) as place:
             plan = place.plan
-            builds, extras = await self._extras(place)
+            builds, beside = await self._extras(place)
             after = await self._run(place, "after the change") if builds else _Ran(Results())
         if builds and about and not plan.empty:
             with self._place(self.patch, own_tests=True) as place:
@@ -158,7 +156,7 @@ class _Verification:
         new_on_base = await self._new_on_base(before, own) if own is not None else {}
         if not builds:
             return self._done(
-                sheet, grades.rejected("the change does not build"), before, None, findings, extras
+                sheet, grades.rejected("the change does not build"), before, None, findings, beside
             )
         grade = self._grade(before, judged, new_on_base, ())
         unsteady = await self._flaky(before, grade.comparison) if grade.valid else ()
@@ -167,11 +165,11 @@ class _Verification:
         if self.wish.coverage and grade.valid:
             coverage = await self._coverage(own_tests=own is not None)
         if self.wish.mutants and grade.valid:
-            strength = await self._strength(own_tests=own is not None)
-        said = {extra.name: extra.ok for extra in extras}
+            strength = await self._strength(judged, own_tests=own is not None)
+        said = {extra.name: extra.share for extra in beside}
         refinement = Refinement(
-            lint=_share(said.get("lint")),
-            types=_share(said.get("types")),
+            lint=said.get("lint"),
+            types=said.get("types"),
             coverage=coverage.share if coverage else None,
             mutation=strength.rate if strength else None,
         )
@@ -183,7 +181,7 @@ class _Verification:
                 f"{other.label}, {other.why}"
             )
         sheet = replace(sheet, strength=strength, coverage=coverage)
-        return self._done(sheet, grade, before, judged, findings, extras)
+        return self._done(sheet, grade, before, judged, findings, beside)
 
     @contextmanager
     def _place(self, patch: bytes, *, own_tests: bool = False) -> Iterator[Place]:
@@ -233,6 +231,7 @@ class _Verification:
         async def execute(command: str, title: str, log: Path) -> Finished:
             return await self._command(place, command, f"{when}: {title}", log)
 
+        await self._build(place)
         for recipe in chosen if chosen is not None else self.wish.tests:
             tests = chosen[recipe] if chosen is not None else ()
             with place.space.scratch() as scratch:
@@ -258,16 +257,20 @@ class _Verification:
         results = replace(bad, cases=cases)
         return _Ran(results, tuple(commands), tuple(notes), timed_out, seconds)
 
+    async def _build(self, place: Place) -> None:
+        """Build in a place where it was not done; what comes of it the tests will say."""
+        if (command := self.wish.checks.get("build")) and place.root not in self._built:
+            self._built.add(place.root)
+            with place.space.scratch() as scratch:
+                await self._command(place, command, f"build: {command}", scratch / "log.txt")
+
     async def _before(self) -> _Ran:
         """What the checks say of the base; from what is kept, when these files were judged already."""
-        tree = (
-            git([*self.repo.pin(), "rev-parse", f"{self.base}^{{tree}}"], cwd=self.repo.top).decode().strip()
+        programs = [recipe.bare.split(" ", 1)[0] for recipe in self.wish.tests]
+        commands = "\n".join(
+            [self.wish.checks.get("build", ""), *(recipe.command for recipe in self.wish.tests)]
         )
-        programs = {*_PROGRAMS, *(recipe.bare.split(" ", 1)[0] for recipe in self.wish.tests)}
-        folders = [self.repo.top / name for name in (".venv", "venv", "node_modules")]
-        environment = baseline.fingerprint(sorted(programs), folders)
-        commands = "\n".join(recipe.command for recipe in self.wish.tests)
-        self._key = baseline.key(tree, commands, environment)
+        self._key = baselines.key(self.repo, self.base, commands, programs)
         if (found := self._kept.get(self._key)) is not None:
             self.notes.append("the result of the base was kept from an earlier time")
             return _Ran(found.results, seconds=found.seconds, flaky=found.flaky)
@@ -289,13 +292,26 @@ class _Verification:
 
     async def _extras(self, place: Place) -> tuple[bool, tuple[Extra, ...]]:
         """Build, lint, types and coverage as configured; whether the change builds."""
-        extras = []
+        found = []
         for name, command in self.wish.checks.items():
-            with place.space.scratch() as scratch:
-                done = await self._command(place, command, f"{name}: {command}", scratch / "log.txt")
-            ok = None if done.timed_out or done.exit_code in (126, 127) else done.exit_code == 0
-            extras.append(Extra(name, ok, command, "" if ok else done.output[-TAIL:].strip()))
-        return not any(extra.name == "build" and not extra.ok for extra in extras), tuple(extras)
+
+            async def after(command: str, name: str = name) -> tuple[Finished, str]:
+                return await self._beside(place, command, f"{name}: {command}")
+
+            async def base(command: str, name: str = name) -> tuple[Finished, str]:
+                with self._place(b"") as before:
+                    return await self._beside(before, command, f"{name} of the base: {command}")
+
+            if name == "build":
+                self._built.add(place.root)
+            found.append(await extras.judge(name, command, self.text, after=after, base=base))
+            if found[-1].note:
+                self.notes.append(f"{name}: {found[-1].note}")
+        return not any(extra.name == "build" and extra.ok is False for extra in found), tuple(found)
+
+    async def _beside(self, place: Place, command: str, title: str) -> tuple[Finished, str]:
+        with place.space.scratch() as scratch:
+            return await self._command(place, command, title, scratch / "log.txt"), str(place.space.seen)
 
     async def _flaky(self, before: _Ran, comparison: Comparison) -> tuple[str, ...]:
         """Tests that the change seems to have turned and that end otherwise on the base, too, when run again."""
@@ -353,15 +369,23 @@ class _Verification:
             self._place(self.patch, own_tests=own_tests) as place,
             place.space.scratch() as scratch,
         ):
+            await self._build(place)
             folder = scratch / "lines"
-            command = coverage.instrumented(self._all(), folder, place.space.seen, changed)
+            command = coverage.instrumented(
+                _together([recipe.command for recipe in self.wish.tests], "; "),
+                folder,
+                place.space.seen,
+                changed,
+            )
             if not command:
                 return coverage.Coverage(problem="no changed line holds code that can be looked at")
             await self._command(place, command, "which changed lines run", scratch / "log.txt")
             return coverage.read(folder, place.space.seen, changed)
 
-    async def _strength(self, *, own_tests: bool) -> Strength:
-        from poolcli.verdict import mutants
+    async def _strength(self, judged: _Ran, *, own_tests: bool) -> Strength:
+        """How many small errors in the change the tests notice; those near each file run first."""
+        from poolcli.verdict import imports, mutants
+        from poolcli.verdict.near_tests import hasty, near_tests
 
         changed = self._changed()
         with (
@@ -370,20 +394,35 @@ class _Verification:
         ):
             done = 0
 
-            async def command(timeout: float) -> Finished:
+            def progress(count: int, _: int) -> None:
                 nonlocal done
-                title = f"small error {done}" if done else "small errors: the tests without one"
-                done += 1
-                return await self._command(place, self._all(" && "), title, scratch / "log.txt", timeout)
+                done = count
 
-            run = mutants.Scratch(place.root, command, timeout=self.wish.timeout)
+            def running(text: str) -> mutants.Command:
+                async def command(timeout: float) -> Finished:
+                    title = f"small error {done + 1}"
+                    return await self._command(place, text, title, scratch / "log.txt", timeout)
+
+                return command
+
             sources = {path: text for path in changed if (text := _file(place.root, path)) is not None}
-            return await mutants.strength(sources, changed, run, most=self.wish.mutants)
-
-    def _all(self, between: str = "; ") -> str:
-        """The checks as one command."""
-        commands = [recipe.command for recipe in self.wish.tests]
-        return commands[0] if len(commands) == 1 else between.join(f"({command})" for command in commands)
+            files = [name for name, _ in place.space.files()]
+            near = near_tests(
+                judged.results.cases,
+                self._source,
+                imports.build(place.root, files),
+                changed,
+                whole=judged.seconds,
+            )
+            everything = _together([hasty(recipe, recipe.command) for recipe in self.wish.tests], " && ")
+            await self._build(place)
+            run = mutants.Scratch(
+                place.root,
+                running(everything),
+                timeout=self.wish.timeout,
+                near={path: running(text) for path, text in near.items()},
+            )
+            return await mutants.strength(sources, changed, run, most=self.wish.mutants, progress=progress)
 
     def _changed(self) -> dict[str, frozenset[int]]:
         """The changed lines of the product's code, by path."""
@@ -408,7 +447,7 @@ class _Verification:
         before: _Ran,
         after: _Ran | None,
         findings: tuple[Finding, ...],
-        extras: tuple[Extra, ...],
+        beside: tuple[Extra, ...],
     ) -> Sheet:
         if any(finding.severity == "high" for finding in findings):
             grade = replace(
@@ -418,7 +457,11 @@ class _Verification:
         first = before.results
         if after is None:
             return replace(
-                sheet, before=_counts(first), findings=findings, extras=extras, notes=tuple(self.notes)
+                sheet,
+                before=_counts(first),
+                findings=findings,
+                extras=_lines(beside),
+                notes=tuple(self.notes),
             )
         last = after.results
         self.notes += [note for note in after.notes if note not in self.notes]
@@ -432,7 +475,7 @@ class _Verification:
             tests=sheets.rows(grades.outcomes(first), grades.outcomes(last), texts),
             flaky=grade.flaky,
             findings=findings,
-            extras=extras,
+            extras=_lines(beside),
             notes=tuple(self.notes),
         )
 
@@ -448,7 +491,7 @@ def _with_exit(recipe: Recipe, measured: measuring.Measured) -> Results:
     if recipe.runner not in measuring.UNREAD or done.timed_out or done.exit_code in (126, 127):
         return results
     outcome = "passed" if done.exit_code == 0 else "failed"
-    text = "" if outcome == "passed" else done.output[-TAIL:].strip()
+    text = "" if outcome == "passed" else done.output[-extras.TAIL :].strip()
     own = Case(recipe.command, outcome, text, done.seconds)
     # What could not be read of it is no problem then; what contradicts its exit code still is one.
     problem = results.problem if results.cases else ""
@@ -487,12 +530,17 @@ def _file(root: Path, path: str) -> str | None:
     return None if b"\0" in content else content.decode("utf-8", "surrogateescape")
 
 
+def _together(commands: Sequence[str], between: str) -> str:
+    """Commands as one."""
+    return commands[0] if len(commands) == 1 else between.join(f"({command})" for command in commands)
+
+
+def _lines(beside: tuple[Extra, ...]) -> tuple[sheets.Extra, ...]:
+    return tuple(sheets.Extra(extra.name, extra.ok, extra.command, extra.text) for extra in beside)
+
+
 def _counts(results: Results) -> dict[str, int]:
     return dict(Counter(case.outcome for case in results.cases.values()))
-
-
-def _share(ok: bool | None) -> float | None:
-    return None if ok is None else float(ok)
 
 
 def _named(paths: Sequence[str]) -> str:

@@ -259,9 +259,15 @@ class Workspace:
     def scratch(self) -> Iterator[Path]:
         """An empty folder for the time of a `with`, outside of the worktree: pool and commands have it by the same
         path, and both write in it."""
-        folder = private_dir(self.run_dir / "scratch") / secrets.token_hex(4)
-        folder.mkdir()
-        _give(self, folder)
+        folder = self.run_dir / "scratch" / secrets.token_hex(4)
+        try:
+            private_dir(folder.parent)
+            folder.mkdir()
+            _give(self, folder)
+        except OSError as error:
+            raise WorkspaceError(
+                f"no folder for reports can be made in {self.run_dir}: {error.strerror}"
+            ) from error
         try:
             yield folder
         finally:

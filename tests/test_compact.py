@@ -19,8 +19,8 @@ from poolcli.models.rules import Conversation
 from poolcli.models.wire import Wire
 from poolcli.repomap.first_message import first_message
 from poolcli.summary import SHARES, Story, allot, without_noise
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report
-from poolcli.verdict.finder import Checks
 from poolcli.verdict.runner import section
 
 TASK = "Make add() add.\nKeep its signature."

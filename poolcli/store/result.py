@@ -127,7 +127,7 @@ def from_log(run_dir: Path) -> dict[str, Any]:
     if end := _end(events):
         result |= {
             key: end.data[key]
-            for key in ("status", "exit_code", "why", "patch", "usage", "seconds")
+            for key in ("status", "exit_code", "why", "grade", "patch", "usage", "seconds")
             if key in end.data
         }
         result["ended"] = end.t

@@ -70,14 +70,20 @@ class Order(Struct, frozen=True):
         return self.failed + self.named + self.ran + self.reached + self.rest
 
     def stages(
-        self, *, seconds: Mapping[str, float] | None = None, start: float = 0.0, whole: float = 0.0
+        self,
+        *,
+        seconds: Mapping[str, float] | None = None,
+        start: float = 0.0,
+        whole: float = 0.0,
+        near_share: float = NEAR_SHARE,
     ) -> tuple[tuple[str, ...], ...]:
         """The groups to run one after another, each only when the one before passed: what failed, what lies near.
 
         A group that costs too much to be run before everything is left out; when none is left, an edit is best
         followed by everything. All in seconds, as far as known: `seconds` is what each test took by the report (else
         all take the same), `start` what the runner takes before the first (`start_of`), `whole` what everything took.
-        Where the start is most of a short suite, there is little to save. The last stage, all tests, is not among
+        Where the start is most of a short suite, there is little to save. `near_share` is for those who know better
+        how often what lies near is red. The last stage, all tests, is not among
         them: it is the verdict's.
         """
         every = self.all
@@ -96,9 +102,9 @@ class Order(Struct, frozen=True):
         near = self.named + self.ran + self.reached
         for smaller in (near, self.named + self.ran, self.named):
             near = smaller
-            if cost(near) <= NEAR_SHARE * cost(every):
+            if cost(near) <= near_share * cost(every):
                 break
-        wanted = ((self.failed, FAILED_SHARE), (near, NEAR_SHARE))
+        wanted = ((self.failed, FAILED_SHARE), (near, near_share))
         return tuple(group for group, share in wanted if group and cost(group) <= share * cost(every))
 
 

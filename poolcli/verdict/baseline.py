@@ -39,6 +39,10 @@ class Baseline(Struct, frozen=True):
     flaky: tuple[str, ...] = ()
     seconds: float = 0.0
     exit_code: int | None = None
+    #: The report as the model reads it (`evidence.Report`); a status of '' says that there was none.
+    status: str = ""
+    counts: dict[str, int] | None = None
+    text: str = ""
 
 
 class Baselines:

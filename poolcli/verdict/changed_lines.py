@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from poolcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from unidiff.patch import PatchedFile
 
 #: What git writes for bytes in a quoted name: `\303\244`, `\t`, `\"`.
 _ESCAPE = re.compile(r"\\([0-7]{3}|.)")
 _LETTERS = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
 
 
-def changed_lines(patch: str) -> dict[str, frozenset[int]]:
-    """The added lines of each file of a git patch; numbers begin at 1 and are those of the new file.
-
-    Deleted and binary files, mere renames and files that only lost lines are left out: there is nothing in
-    them that could be run. Raises UsageError for a text that is no patch or one that was cut off.
-    """
+def read(patch: str) -> Iterable[PatchedFile]:
+    """The files of a git patch with their hunks. Raises UsageError for no patch or one that was cut off."""
     from unidiff.errors import UnidiffParseError
     from unidiff.patch import PatchSet
 
@@ -25,24 +26,32 @@ def changed_lines(patch: str) -> dict[str, frozenset[int]]:
     if lines[-1] == "\n":
         lines.pop()
     try:
-        files = PatchSet(lines)
+        return PatchSet(lines)
     except (UnidiffParseError, ValueError) as error:
         raise UsageError(
             f"the patch cannot be read: {str(error).strip()}", "give it as `git diff` writes it, whole"
         ) from None
+
+
+def changed_lines(patch: str) -> dict[str, frozenset[int]]:
+    """The added lines of each file of a git patch; numbers begin at 1 and are those of the new file.
+
+    Deleted and binary files, mere renames and files that only lost lines are left out: there is nothing in
+    them that could be run. Raises UsageError for a text that is no patch or one that was cut off.
+    """
     found: dict[str, set[int]] = {}
-    for file in files:
+    for file in read(patch):
         added = {line.target_line_no or 0 for hunk in file for line in hunk if line.is_added}
         if added and file.target_file != "/dev/null":
-            found.setdefault(_path(file.target_file), set()).update(added)
+            found.setdefault(path_of(file.target_file), set()).update(added)
     return {path: frozenset(numbers) for path, numbers in sorted(found.items())}
 
 
-def _path(name: str) -> str:
-    """The path in the repository of a name as it stands in a patch: unquoted, without git's `b/`."""
+def path_of(name: str, prefix: str = "b/") -> str:
+    """The path in the repository of a name as it stands in a patch: unquoted, without git's `b/` or `a/`."""
     if len(name) > 1 and name.startswith('"') and name.endswith('"'):
         name = _unquoted(name[1:-1])
-    return name[2:] if name.startswith("b/") else name
+    return name.removeprefix(prefix)
 
 
 def _unquoted(name: str) -> str:

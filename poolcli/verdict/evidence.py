@@ -14,6 +14,8 @@ from msgspec import Struct, field
 
 from poolcli.verdict import pytest_output, unittest_output
 from poolcli.verdict.failures import Failure, Parsed, clip, plain, strip_root
+from poolcli.verdict.recipes import Recipe
+from poolcli.verdict.results import BAD, Results
 
 if TYPE_CHECKING:
     from poolcli.process import Finished
@@ -28,12 +30,12 @@ def _counts(output: str, root: str) -> Parsed | None:
 #: What Python says when it finds no such runner.
 _MISSING = re.compile(r"^\S+: No module named (?:pytest|unittest)$", re.M)
 
-#: Each reads one runner's output, or gives None. The first that recognises the output wins.
-RECOGNISERS: tuple[Callable[[str, str], Parsed | None], ...] = (
-    pytest_output.parse,
-    unittest_output.parse,
-    _counts,
-)
+#: Each reads one runner's output, or gives None. The first that recognises the output wins. What these make of an
+#: output goes before a report: it is shorter, and models are used to it.
+RECOGNISERS: tuple[Callable[[str, str], Parsed | None], ...] = (pytest_output.parse, unittest_output.parse)
+
+#: How long pytest took, in its last line: another number each time.
+_TOOK = re.compile(r"(?<=\d [a-z]{6}) in \d+\.\d+s(?: \([\d:]+\))?(?=(?: =+)?$)", re.M)
 
 #: What is left of the output of checks that passed, when nothing in it is recognised.
 BRIEF = 600
@@ -56,6 +58,18 @@ class Report(Struct, frozen=True):
     counts: dict[str, int] | None
     tests: dict[str, str] = field(default_factory=dict)
     text: str = ""
+    #: Test by test, where a recipe says how that is read.
+    results: Results = field(default_factory=Results)
+    #: How many tests were chosen to run; 0 for all of them.
+    chosen: int = 0
+    #: What was run instead of the checks themselves, in words; '' when it was they.
+    note: str = ""
+    #: What gave these results: the recipe of the checks, or what it fell back on.
+    recipe: Recipe | None = None
+    #: False when it did not come to the tests, because the build failed.
+    built: bool = True
+    #: Failed tests that fail now and then without any change: they do not count.
+    flaky: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -63,7 +77,7 @@ class Report(Struct, frozen=True):
         return self.status == "passed"
 
 
-def report(finished: Finished, *, root: str, limit: int = 4000) -> Report:
+def report(finished: Finished, *, root: str, limit: int = 4000, results: Results | None = None) -> Report:
     """The report on a finished command. `root` is the worktree's path, which the text never shows."""
     return condense(
         finished.output,
@@ -72,6 +86,7 @@ def report(finished: Finished, *, root: str, limit: int = 4000) -> Report:
         timed_out=finished.timed_out,
         limit=limit,
         seconds=finished.seconds,
+        results=results,
     )
 
 
@@ -83,13 +98,24 @@ def condense(
     timed_out: bool = False,
     limit: int = 4000,
     seconds: float = 0.0,
+    results: Results | None = None,
 ) -> Report:
-    """The report on a command that wrote `output`. The text has at most about `limit` characters."""
+    """The report on a command that wrote `output`. The text has at most about `limit` characters.
+
+    `results` are what was read test by test, `checked` against the exit code; None when nobody could read that.
+    """
     output = plain(output)
     root = root.rstrip("/")
+    results = results or Results()
     parsed = next(filter(None, (read(output, root) for read in RECOGNISERS)), None)
+    if parsed is None and results.cases:
+        parsed = _of_results(results)
+    if parsed is None:
+        parsed = _counts(output, root)
     status = "error" if _no_runner(output) else _status(parsed, exit_code, timed_out)
-    end = _end(exit_code, timed_out)
+    if status == "passed" and results.bad:
+        status = "failed"  # the report says so, whatever the exit code and the output say
+    end = _end(exit_code, timed_out, results)
     if parsed is None:
         room = min(limit, BRIEF) if status == "passed" else limit
         text = _excerpt(strip_root(output, root), room - len(end) - 1)
@@ -101,7 +127,19 @@ def condense(
             rest = limit - len(text) - len(end) - 2
             text = "\n".join(filter(None, (_excerpt(strip_root(output, root), rest), text, end)))
     counts = {"passed": parsed.passed, "failed": parsed.failed, "skipped": parsed.skipped} if parsed else None
-    return Report(status, exit_code, seconds, counts, parsed.tests if parsed else {}, strip_root(text, root))
+    tests = {case.id: case.outcome for case in results.cases.values()} or (parsed.tests if parsed else {})
+    return Report(status, exit_code, seconds, counts, tests, strip_root(text, root), results)
+
+
+def _of_results(results: Results) -> Parsed:
+    """What a report says, in the form in which outputs are read; failures by name, whatever order they ran in."""
+    failures = tuple(
+        Failure(f"{'ERROR' if case.outcome == 'error' else 'FAIL'} {case.id}", tuple(case.text.splitlines()))
+        for case in sorted(results.cases.values(), key=lambda case: case.id)
+        if case.outcome in BAD
+    )
+    passed = results.count("passed", "xfailed", "xpassed")
+    return Parsed(passed, len(failures), results.count("skipped"), failures)
 
 
 def _status(parsed: Parsed | None, exit_code: int | None, timed_out: bool) -> str:
@@ -124,10 +162,12 @@ def _no_runner(output: str) -> bool:
     return len(output) < 500 and _MISSING.search(output) is not None
 
 
-def _end(exit_code: int | None, timed_out: bool) -> str:
-    """How the command ended, in a line."""
+def _end(exit_code: int | None, timed_out: bool, results: Results) -> str:
+    """How the command ended, in a line, and in the middle of which test where that is known."""
     if timed_out:
-        return "timed out"
+        return f"timed out in {results.hung}" if results.hung else "timed out"
+    if results.crashed:
+        return results.crashed
     if exit_code is None:
         return "did not end by itself"
     return f"exit code {exit_code}" if exit_code >= 0 else f"killed by signal {-exit_code}"
@@ -181,7 +221,7 @@ def _names(failures: tuple[Failure, ...], room: int) -> list[str]:
 
 def _excerpt(text: str, limit: int) -> str:
     """Head and tail of the text within `limit` characters, cut at line ends where that is possible."""
-    text = text.strip("\n").rstrip()
+    text = _TOOK.sub("", text).strip("\n").rstrip()
     if len(text) <= limit:
         return text
     room = limit - 32  # for the line that says how much was left out

@@ -8,24 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from poolcli.verdict import found_others, found_python
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.recipes import KINDS, Recipe
 from poolcli.verdict.recipes.shell import in_folder
 from poolcli.verdict.survey import Candidate, Project, Read, Which, join, survey
-
-
-class Checks(Struct, frozen=True):
-    """The command that decides whether the work is done: what runs, who said so, and why it was chosen."""
-
-    command: str
-    #: `--test`, the configuration file that names it, or `found`.
-    source: str
-    why: str
-    #: How the same checks are asked for a report or for single tests; None when nobody looked.
-    recipe: Recipe | None = None
 
 
 def find(files: Collection[str], read: Read, which: Which) -> Checks | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ LOG = 4_000_000
 #: Runners of which only the exit code is known: whatever they start need not name a test.
 UNREAD = ("script", "make")
 
+#: What says that the project's own code is broken: something else that still runs would hide it.
+_OWN_FAULT = re.compile(
+    r"^(?:E?\s*)?ImportError while loading conftest|^SyntaxError: |\[build failed\]", re.M
+)
+
 #: Runs a shell command, its output going to the file; the title is the command as people know it.
 Run = Callable[[str, str, Path], "Awaitable[Finished]"]
 
@@ -32,6 +38,8 @@ class Measured(Struct, frozen=True):
     finished: Finished
     results: Results
     note: str = ""
+    #: The command with the options that ask for a report.
+    asked: str = ""
 
 
 async def measure(
@@ -49,9 +57,21 @@ async def measure(
     something else is tried. Raises OSError when no shell can be started.
     """
     measured = first = await once(recipe, run, root=root, scratch=scratch, tests=tests)
+    done = first.finished
+    if (
+        not (first.results.cases or done.timed_out or tests)
+        and done.exit_code
+        and first.asked != recipe.command
+    ):
+        # The option that asks for a report may be what the runner refused.
+        folder = scratch / "plain"
+        folder.mkdir()
+        plain = await once(recipe, run, root=root, scratch=folder, plain=True)
+        if plain.results.cases or plain.finished.exit_code == 0:
+            measured = first = plain
     for number, other in enumerate(recipe.fallbacks, 1):
         finished = measured.finished
-        if measured.results.cases or finished.timed_out:
+        if measured.results.cases or finished.timed_out or _OWN_FAULT.search(finished.output):
             break
         if finished.exit_code == 0 and measured.recipe.runner in UNREAD:
             break
@@ -68,15 +88,26 @@ async def measure(
     return replace(measured, note=note)
 
 
-async def once(recipe: Recipe, run: Run, *, root: Path, scratch: Path, tests: Sequence[str] = ()) -> Measured:
-    """Run the recipe once, with a report where its runner can write one. As `measure`."""
+async def once(
+    recipe: Recipe,
+    run: Run,
+    *,
+    root: Path,
+    scratch: Path,
+    tests: Sequence[str] = (),
+    plain: bool = False,
+) -> Measured:
+    """Run the recipe once, with a report where its runner can write one and `plain` does not forbid it.
+
+    Otherwise as `measure`.
+    """
     from poolcli.verdict import reports
 
     report = scratch / "report"
-    plain = recipe.selecting(tests) if tests else recipe.command
+    named = recipe.selecting(tests) if tests else recipe.command
     asked = recipe.selecting(tests, str(report)) if tests else recipe.reporting(str(report))
-    command = asked or ("" if tests else recipe.detailed()) or plain
-    finished = await run(command, plain, scratch / "log.txt")
+    command = named if plain else asked or ("" if tests else recipe.detailed()) or named
+    finished = await run(command, named, scratch / "log.txt")
     home = str(root / recipe.folder) if recipe.folder else str(root)
     results = reports.read_report(recipe.report_kind, report, root=home) if recipe.report_kind else None
     if results is None or not results.cases:
@@ -89,4 +120,4 @@ async def once(recipe: Recipe, run: Run, *, root: Path, scratch: Path, tests: Se
         )
         results = from_log if results is None or from_log.cases else results
     results = reports.checked(results, finished.exit_code, finished.timed_out)
-    return Measured(recipe, plain, finished, results)
+    return Measured(recipe, named, finished, results, asked=command)

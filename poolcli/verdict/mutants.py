@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,9 @@ HOPELESS = 10
 #: take too long. None: nothing could be tested, because it does not build or the run broke off.
 Run = Callable[[Mapping[str, str]], Awaitable[bool | None]]
 
+#: Runs tests, for at most so many seconds.
+Command = Callable[[float], "Awaitable[Finished]"]
+
 _TESTS = re.compile(
     r"(?:^|/)(?:tests?|testing|__tests__|spec|specs|e2e|conftest\.py)(?:/|$)"
     r"|(?:^|/)test_[^/]*$|[._-](?:test|spec|tests)\.\w+$|Tests?\.(?:java|kt)$"
@@ -45,7 +49,8 @@ class Mutant(Struct, frozen=True):
     """One small error: the characters `start` to `end` of the file are replaced by `new`.
 
     `line` is its line from 1, `kind` what was changed (comparison, boolean, arithmetic, constant, negation,
-    condition, return, value, keyword, statement, loop); `before` and `after` are that line without and with it.
+    condition, return, value, argument, keyword, call, text, statement, loop); `before` and `after` are that line
+    without and with it.
     """
 
     path: str
@@ -119,21 +124,33 @@ def _candidates(path: str, text: str, lines: Collection[int]) -> list[Mutant]:
 
 
 def choose(found: Sequence[Mutant], most: int, seed: str = "") -> list[Mutant]:
-    """At most `most` of them: always the same ones, on as many lines as can be, of as many kinds on each.
+    """At most `most` of them: always the same ones, on as many lines and of as many kinds as can be.
 
-    `seed` gives another choice. The result is in the order of files and lines.
+    No line gets a second before all have one; on a line goes first what it has fewest of already, then what all
+    lines together have fewest of. `seed` gives another choice. The result is in the order of files and lines.
     """
     lines: dict[tuple[str, int], list[Mutant]] = {}
     for mutant in sorted(found, key=lambda m: (m.path, m.line, _order(m, seed))):
         lines.setdefault((mutant.path, mutant.line), []).append(mutant)
-    queues = [_kinds_first(of_line) for of_line in lines.values()]
+    left = list(lines.values())
     chosen: list[Mutant] = []
-    while queues and len(chosen) < most:
-        left = most - len(chosen)
+    of_kind: Counter[str] = Counter()
+    of_line: Counter[tuple[str, int, str]] = Counter()
+
+    def rarest(candidates: list[Mutant]) -> Mutant:
+        return min(candidates, key=lambda m: (of_line[m.path, m.line, m.kind], of_kind[m.kind]))
+
+    while left and len(chosen) < most:
+        room = most - len(chosen)
         # Too many lines for what is left: those at equal distances, from the first to the last.
-        some = queues if len(queues) <= left else [queues[n * len(queues) // left] for n in range(left)]
-        chosen += [queue.pop(0) for queue in some]
-        queues = [queue for queue in queues if queue]
+        some = left if len(left) <= room else [left[n * len(left) // room] for n in range(room)]
+        for candidates in some:
+            mutant = rarest(candidates)
+            candidates.remove(mutant)
+            chosen.append(mutant)
+            of_kind[mutant.kind] += 1
+            of_line[mutant.path, mutant.line, mutant.kind] += 1
+        left = [candidates for candidates in left if candidates]
     return sorted(chosen, key=_place)
 
 
@@ -197,41 +214,77 @@ async def strength(
     return Strength(len(found), killed + len(survivors), killed, broken, tuple(survivors), problem)
 
 
+class _Near:
+    """The tests that lie near a file: how to run them, and what is known of that."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        #: Seconds that they take without a mutant; None before the first time.
+        self.plain: float | None = None
+        #: False when they fail by themselves.
+        self.usable = True
+
+
 class Scratch:
     """Runs the tests in a copy of the project: files are put in, the command is run, files are put back.
 
-    `command(timeout)` runs the affected tests in `folder`, best so that it stops at the first failure. The first
-    call takes the unchanged code's time, at most `timeout` seconds; the others get `time_limit` of it.
+    `command(timeout)` runs all tests in `folder`, best so that it stops at the first failure. The first call takes
+    the unchanged code's time, at most `timeout` seconds; the others get `time_limit` of it. `near` gives, by path,
+    a command for the tests that lie near that file: they run first, and all others only when they notice nothing.
     """
 
     def __init__(
-        self, folder: Path, command: Callable[[float], Awaitable[Finished]], *, timeout: float
+        self, folder: Path, command: Command, *, timeout: float, near: Mapping[str, Command] | None = None
     ) -> None:
         self._folder, self._command, self._timeout = folder, command, timeout
+        self._near = {path: _Near(command) for path, command in (near or {}).items()}
         self._plain: float | None = None
         self._clock = 0
 
     async def __call__(self, files: Mapping[str, str]) -> bool | None:
         """Run the tests with these files in place. Raises OSError when they cannot be written."""
+        near = self._near.get(next(iter(files))) if len(files) == 1 else None
+        if near is not None and near.usable and (passed := await self._first(files, near)) is not True:
+            return passed
+        passed, seconds = await self._run(files, self._command, self._plain)
+        if self._plain is None and not files:
+            self._plain = seconds
+        return passed
+
+    async def _first(self, files: Mapping[str, str], near: _Near) -> bool | None:
+        """Only the tests near by. True, they notice nothing, also when it turns out that they cannot be trusted."""
+        limit = self._plain if near.plain is None else near.plain
+        passed, _ = await self._run(files, near.command, limit)
+        if passed is False and near.plain is None:
+            # Some tests fail when others do not run before them: then it was not for the mutant.
+            near.usable, near.plain = await self._alone(near)
+        return passed if near.usable else True
+
+    async def _alone(self, near: _Near) -> tuple[bool, float]:
+        passed, seconds = await self._run({}, near.command, self._plain)
+        return passed is True, seconds
+
+    async def _run(
+        self, files: Mapping[str, str], command: Command, plain: float | None
+    ) -> tuple[bool | None, float]:
+        """Whether the command passes with these files in place, and the seconds that it took."""
         kept = {path: self._target(path).read_bytes() for path in files}
         try:
             for path, text in files.items():
                 self._put(path, text.encode("utf-8", "surrogateescape"))
-            limit = self._timeout if self._plain is None else min(self._timeout, time_limit(self._plain))
-            finished = await self._command(limit)
+            limit = self._timeout if plain is None else min(self._timeout, time_limit(plain))
+            finished = await command(limit)
         finally:
             for path, data in kept.items():
                 self._put(path, data)
-        if self._plain is None and not files:
-            self._plain = finished.seconds
         if finished.timed_out:
-            return False
+            return False, finished.seconds
         # Python's mutants were compiled before: what their tests print of errors is not about the build.
         built = all(path.endswith(".py") for path in files)
         if not built and finished.exit_code and does_not_build(finished.output):
-            return None
+            return None, finished.seconds
         # Ended from outside (out of memory, say): the mutant did that to itself, since the plain run did not.
-        return finished.exit_code == 0
+        return finished.exit_code == 0, finished.seconds
 
     def _target(self, path: str) -> Path:
         target = (self._folder / path).resolve()
@@ -321,18 +374,10 @@ def _compiled(text: str) -> CodeType | None:
 
 def _order(mutant: Mutant, seed: str) -> bytes:
     """A place in a row that depends on nothing but the mutant and the seed."""
-    key = f"{seed}\0{mutant.path}\0{mutant.before}\0{mutant.after}\0{mutant.start}"
+    key = (
+        f"{seed}\0{mutant.path}\0{mutant.before}\0{mutant.after}\0{mutant.start}\0{mutant.end}\0{mutant.new}"
+    )
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-
-
-def _kinds_first(of_line: list[Mutant]) -> list[Mutant]:
-    """One of each kind before a second of any, otherwise in the given order."""
-    seen: dict[str, int] = {}
-    ranked = []
-    for mutant in of_line:
-        ranked.append((seen.get(mutant.kind, 0), mutant))
-        seen[mutant.kind] = seen.get(mutant.kind, 0) + 1
-    return [mutant for _, mutant in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _place(mutant: Mutant) -> tuple[str, int, int, str]:

@@ -1,7 +1,8 @@
 """Small wrong changes to Python source, found by its syntax tree and put in by position.
 
 Nothing is mutated that tests cannot or need not notice: docstrings and other bare constants, annotations, dunder
-names of modules, log calls, assertions, error and help texts, code for the type checker, the script's entry.
+names of modules, log calls, assertions, error and help texts, types that are written as code and code for the type
+checker, the script's entry.
 Comments that ask for it (`pragma: no mutate`) are not obeyed: the change itself could have brought them.
 """
 
@@ -47,11 +48,35 @@ _ARITHMETIC = {
 #: Calls whose only work is to tell a person something.
 _LOGGERS = re.compile(r"(?:^|\.)_?(?:log|logger|logging|LOG|LOGGER|warnings)$")
 _LOG_CALLS = frozenset("debug info warning warn error exception critical log fatal".split())
-#: Keywords whose texts are for people.
-_FOR_PEOPLE = frozenset("help description epilog metavar usage doc msg message title".split())
+#: Keywords and names whose texts are for people.
+_FOR_PEOPLE = frozenset(
+    "help description epilog metavar usage doc msg message errmsg error_message title".split()
+)
 #: Conditions whose branch tests do not take: a type checker's, another platform's, a script's.
 _ASIDE = re.compile(r"\b(?:TYPE_CHECKING|__name__|sys\.version_info|sys\.platform|os\.name|__debug__)\b")
 _DUNDER = re.compile(r"__\w+__$")
+#: Methods and functions that are taken for one another, and whose arguments are of the same kind.
+_CONFUSED = {
+    name: other
+    for pair in (
+        "lower upper",
+        "lstrip rstrip",
+        "startswith endswith",
+        "find rfind",
+        "index rindex",
+        "partition rpartition",
+        "removeprefix removesuffix",
+        "ljust rjust",
+    )
+    for name, other in (pair.split(), reversed(pair.split()))
+}
+#: What only a type checker reads: calls that name a type, and what is written as `Literal["a"]`.
+_TYPE_CALLS = frozenset("NewType TypeVar ParamSpec TypeVarTuple TypeAliasType".split())
+_TYPE_FORMS = frozenset(
+    "Literal Union Optional Annotated Callable Type Tuple List Dict Set FrozenSet Iterable Iterator Sequence Mapping"
+    " tuple list dict set frozenset type".split()
+)
+_CONFUSED_BUILTINS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
 
 def edits(text: str, lines: Collection[int]) -> Iterator[Edit]:
@@ -175,7 +200,8 @@ class _Finder(ast.NodeVisitor):
 
     def _without_texts(self, node: ast.AST) -> None:
         before, self._texts = self._texts, False
-        self.generic_visit(node)
+        # The node itself may be the text.
+        (self.visit if isinstance(node, ast.expr) else self.generic_visit)(node)
         self._texts = before
 
     # Definitions.
@@ -198,12 +224,18 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if node.value is not None:
+        if node.value is not None and _name(node.annotation) != "TypeAlias":
             self._assigned(node, [node.target], node.value)
             self.visit(node.value)
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        if all(isinstance(target, ast.Name) and _DUNDER.match(target.id) for target in node.targets):
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        if len(names) == len(node.targets) and all(_DUNDER.match(name) for name in names):
+            return
+        if _is_type(node.value):
+            return
+        if names and all(name in _FOR_PEOPLE for name in names):
+            self._without_texts(node.value)
             return
         self._assigned(node, node.targets, node.value)
         for target in node.targets:
@@ -218,6 +250,10 @@ class _Finder(ast.NodeVisitor):
             self._replace(node, "pass", "statement")
         elif not isinstance(value, ast.Constant) and not isinstance(targets[0], (ast.Tuple, ast.List)):
             self._replace(value, "None", "value")
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if not _is_type(node):
+            self.generic_visit(node)
 
     # Operators.
 
@@ -305,21 +341,41 @@ class _Finder(ast.NodeVisitor):
     # Values.
 
     def visit_Call(self, node: ast.Call) -> None:
-        if _is_log(node):
+        if _is_log(node) or _is_type(node):
             return
+        if _name(node.func) == "cast" and len(node.args) == 2:
+            self.visit(node.args[1])
+            return
+        self._confuse(node)
         self.visit(node.func)
+        starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+        if len(node.args) > 1 and not starred and self._texts:
+            # The last is the one that most likely has a default.
+            self._drop(node.args[-1], "argument")
         for argument in node.args:
             self.visit(argument)
         for keyword in node.keywords:
             if keyword.arg in _FOR_PEOPLE:
                 continue
             if keyword.arg is not None:
-                self._drop(keyword)
+                self._drop(keyword, "keyword")
             self.visit(keyword.value)
 
-    def _drop(self, keyword: ast.keyword) -> None:
-        """Leave a keyword argument out, with a comma beside it; one that is left over is allowed there."""
-        start, end = self._source.span(keyword)
+    def _confuse(self, node: ast.Call) -> None:
+        """Call the sibling instead: `rstrip` for `lstrip`, `max` for `min`."""
+        if isinstance(node.func, ast.Name):
+            other = _CONFUSED_BUILTINS.get(node.func.id, "")
+        elif isinstance(node.func, ast.Attribute):
+            other = _CONFUSED.get(node.func.attr, "")
+        else:
+            return
+        if other:
+            end = self._source.span(node.func)[1]
+            self._add(end - len(_name(node.func)), end, other, "call")
+
+    def _drop(self, argument: ast.expr | ast.keyword, kind: str) -> None:
+        """Leave an argument out, with a comma beside it; one that is left over is allowed there."""
+        start, end = self._source.span(argument)
         after = self._source.after(end)
         if after[2] == ",":
             following = self._source.after(after[1])
@@ -328,7 +384,7 @@ class _Finder(ast.NodeVisitor):
             before = self._source.before(start)
             if before[2] == "," and self._beside(before[1], start):
                 start = before[0]
-        self._add(start, end, "", "keyword")
+        self._add(start, end, "", kind)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         value = node.value
@@ -336,14 +392,23 @@ class _Finder(ast.NodeVisitor):
             self._replace(node, str(not value), "constant")
         elif isinstance(value, int):
             if abs(value) < 1 << 64:  # longer ones are somebody's tables
+                # Not one less as well: the tests that do not notice the one do not notice the other.
                 self._replace(node, str(value + 1), "constant")
-                self._replace(node, str(value - 1) if value else "(-1)", "constant")
         elif isinstance(value, float):
             if abs(value) < 1e15:  # above it a float has no room for one more
                 self._replace(node, repr(value + 1.0), "constant")
         elif isinstance(value, (str, bytes)) and self._texts:
             empty, other = ('""', '"mutated"') if isinstance(value, str) else ('b""', 'b"mutated"')
             self._replace(node, empty if value else other, "constant")
+            self._swap_case(node)
+
+    def _swap_case(self, node: ast.Constant) -> None:
+        """`"CASE"` for `"case"`, where the text is written as it is: escapes and names of characters stay whole."""
+        start, end = self._source.span(node)
+        text = self._source.text[start:end]
+        body = re.fullmatch(r"""([bBuU]?)(["'])([^"'\\\n]*)\2""", text)
+        if body is not None and body[3].swapcase() != body[3]:
+            self._add(start, end, f"{body[1]}{body[2]}{body[3].swapcase()}{body[2]}", "text")
 
 
 def _is_text(node: ast.expr) -> bool:
@@ -352,6 +417,18 @@ def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.JoinedStr) or (
         isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))
     )
+
+
+def _name(node: ast.AST) -> str:
+    """The last part of a dotted name; '' for anything else."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _is_type(node: ast.AST) -> bool:
+    """Whether this says a type: `NewType("A", str)`, `Literal["a"]`, `tuple[int, int]`."""
+    if isinstance(node, ast.Call):
+        return _name(node.func) in _TYPE_CALLS
+    return isinstance(node, ast.Subscript) and _name(node.value) in _TYPE_FORMS
 
 
 def _is_log(node: ast.expr) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec.structs import replace
+
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report, report
-from poolcli.verdict.finder import Checks
 
 if TYPE_CHECKING:
     from poolcli.process import Finished
+    from poolcli.verdict.measuring import Measured
 
 #: Read of a log whose output was too long to be kept in memory: enough for the names of 50,000 tests.
 LOG_BYTES = 4_000_000
@@ -28,20 +32,87 @@ class RunCommand(Protocol):
 
 
 async def run_checks(
-    workspace_run: RunCommand, checks: Checks, *, timeout: float, log: Path, root: str
+    workspace_run: RunCommand,
+    checks: Checks,
+    *,
+    timeout: float,
+    log: Path,
+    root: str,
+    scratch: Path | None = None,
+    tests: Sequence[str] = (),
+    fall_back: bool = False,
 ) -> Report:
-    """Run the checks once, at most `timeout` seconds. Never raises for checks that fail or cannot start."""
+    """Run the checks once, at most `timeout` seconds. Never raises for checks that fail or cannot start.
+
+    `root` is the path of the worktree as commands see it. `scratch` is an empty folder that commands may write to:
+    with it, and where the checks have a recipe, results are read test by test. `tests` are those to run, by id, when
+    not all of them are; the recipe must have a way to choose them. With `fall_back` something else is tried when no
+    test can be read; only the untouched base may choose that, else a change could choose what judges it.
+    """
+
+    async def execute(command: str, title: str, _: Path) -> Finished:
+        finished = await workspace_run(command, timeout=timeout, log=log)
+        if finished.truncated or finished.size > len(finished.output):
+            # Which tests failed may stand in the part that was left out. Bytes are compared with characters:
+            # reading the log once too often does no harm.
+            finished = replace(finished, output=_whole(log) or finished.output)
+        if scratch is not None and str(scratch) in finished.output:
+            # Where the report lies concerns nobody, and is another place each time.
+            lines = finished.output.splitlines(keepends=True)
+            finished = replace(finished, output="".join(each for each in lines if str(scratch) not in each))
+        return finished
+
+    recipe = checks.recipe
     try:
-        finished = await workspace_run(checks.command, timeout=timeout, log=log)
+        if checks.build and (failed := _unbuilt(await execute(checks.build, checks.build, log), root)):
+            return failed
+        if recipe is None or scratch is None:
+            return report(await execute(checks.command, checks.command, log), root=root)
+        from poolcli.verdict import measuring
+
+        if not fall_back:
+            recipe = replace(recipe, fallbacks=())
+        measured = await measuring.measure(recipe, execute, root=Path(root), scratch=scratch, tests=tests)
     except OSError as error:
         return Report("error", None, 0.0, None, text=f"the command could not be started: {error.strerror}")
-    if finished.truncated or finished.size > len(finished.output):
-        # Which tests failed may stand in the part that was left out. Bytes are compared with characters:
-        # reading the log once too often does no harm.
-        from msgspec.structs import replace
+    return replace(_judged(measured, root), chosen=len(tests))
 
-        finished = replace(finished, output=_whole(log) or finished.output)
-    return report(finished, root=root)
+
+def _unbuilt(finished: Finished, root: str) -> Report | None:
+    """The report on a build that failed; None when it did not."""
+    if finished.exit_code == 0 and not finished.timed_out:
+        return None
+    from poolcli.verdict.results import Results
+
+    said = report(finished, root=root)
+    status = "timeout" if finished.timed_out else "failed"
+    text = f"The build fails, so no test ran.\n{said.text}"
+    return Report(
+        status,
+        finished.exit_code,
+        finished.seconds,
+        None,
+        text=text,
+        results=Results(problem="the build failed"),
+        built=False,
+    )
+
+
+def _judged(measured: Measured, root: str) -> Report:
+    """The report on a recipe that ran. Without one test read it is no success, if its runner should name them."""
+    from poolcli.verdict.measuring import UNREAD
+
+    said = report(measured.finished, root=root, results=measured.results)
+    if (
+        said.status == "passed"
+        and not said.tests
+        and not said.counts
+        and measured.recipe.runner not in UNREAD
+    ):
+        said = replace(said, status="none", text=f"{measured.results.problem}\n{said.text}")
+    if measured.note:
+        said = replace(said, text=f"({measured.note}: {measured.command})\n{said.text}", note=measured.note)
+    return replace(said, recipe=measured.recipe)
 
 
 def section(checks: Checks, report: Report) -> str:

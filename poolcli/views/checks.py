@@ -21,9 +21,25 @@ def done(data: Mapping[str, Any]) -> list[Block]:
     facts = [_counts(data)]
     if data.get("seconds") is not None:
         facts.append(((seconds(float(data["seconds"])), "dim"),))
-    if when := _WHEN.get(str(data.get("phase"))):
+    if data.get("chosen"):
+        facts.append((("only those near the change", "dim"),))
+    elif data.get("kept"):
+        facts.append((("before any change, known from an earlier run", "dim"),))
+    elif when := _WHEN.get(str(data.get("phase"))):
         facts.append(((when, "dim"),))
+    if data.get("phase") == "extra":
+        return _extra(data, ok)
     step = Step("good" if ok else "bad", "tests", "", tuple(facts))
+    return [step] if ok else [step, *_failing(data)]
+
+
+def _extra(data: Mapping[str, Any], ok: bool) -> list[Block]:
+    """A check beside the tests: its name, and what it says of the change."""
+    words = "ok" if ok else "could not be judged" if data.get("status") == "error" else "not ok"
+    facts: list[Fact] = [((words, "good" if ok else "bad"),), ((seconds(float(data["seconds"])), "dim"),)]
+    if note := line(data.get("note", "")):
+        facts.append(((note, "dim"),))
+    step = Step("good" if ok else "bad", line(data.get("name", "")), "", tuple(facts))
     return [step] if ok else [step, *_failing(data)]
 
 

@@ -175,7 +175,7 @@ class Wording:
         self._checks_shown = True
         if data.get("phase") == "baseline":
             self._baseline = data
-        elif data.get("phase") in ("round", "verdict"):
+        elif data.get("phase") in ("round", "verdict") and not data.get("chosen"):
             self._final = data
         return checks.done(data)
 

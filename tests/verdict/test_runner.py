@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from poolcli import process
+from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report, condense
-from poolcli.verdict.finder import Checks
+from poolcli.verdict.recipes.given import recognised
 from poolcli.verdict.runner import round_message, run_checks, section
 from tests.verdict.projects import CALC, UNITTEST, write
 
@@ -28,6 +29,70 @@ def run(root: Path, command: str, *, timeout: float = 60, limit: int = 30_000) -
     checks = Checks(command, "--test", "")
     log = root / "log.txt"
     return asyncio.run(run_checks(workspace_run, checks, timeout=timeout, log=log, root=str(root)))
+
+
+def measured(root: Path, command: str, *, timeout: float = 60, tests: tuple[str, ...] = ()) -> Report:
+    """As in a run: with a recipe, and a folder for reports beside the project."""
+    project, scratch = root / "project", root / "scratch"
+    scratch.mkdir()
+
+    async def workspace_run(command: str, *, timeout: float, log: Path) -> process.Finished:
+        environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+        return await process.run(
+            ["/bin/sh", "-c", command], cwd=project, env=environment, timeout=timeout, log=log
+        )
+
+    checks = Checks(command, "--test", "", recognised(command, ""))
+    log = root / "log.txt"
+    running = run_checks(
+        workspace_run, checks, timeout=timeout, log=log, root=str(project), scratch=scratch, tests=tests
+    )
+    return asyncio.run(running)
+
+
+PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider"
+
+
+def test_the_text_is_that_of_the_plain_command_with_a_report_and_without(tmp_path):
+    for command in (PYTEST, f"{sys.executable} -m unittest"):
+        folder = tmp_path / command[-8:].strip()
+        write(folder / "project", {"calc.py": CALC, "test_calc.py": UNITTEST})
+        told = measured(folder, command)
+        assert told.text == run(folder / "project", command).text
+        assert len(told.results.cases) == 3
+        assert set(told.tests) == set(told.results.cases)
+
+
+def test_only_the_chosen_tests_run(tmp_path):
+    write(tmp_path / "project", {"calc.py": CALC, "test_calc.py": UNITTEST})
+    told = measured(tmp_path, PYTEST, tests=("test_calc.py::TestCalc::test_add",))
+    assert list(told.tests) == ["test_calc.py::TestCalc::test_add"]
+    assert told.chosen == 1
+
+
+def test_a_runner_that_refuses_to_report_is_run_plainly(tmp_path):
+    write(tmp_path / "project", {"calc.py": CALC, "test_calc.py": UNITTEST})
+    told = measured(tmp_path, f"{PYTEST} -p no:junitxml")
+    assert told.status == "failed" and told.text.endswith("2 failed, 1 passed")
+
+
+def test_the_test_that_hangs_is_named(tmp_path):
+    write(tmp_path / "project", {"test_it.py": "import time\n\n\ndef test_slow():\n    time.sleep(60)\n"})
+    told = measured(tmp_path, f"{sys.executable} -m pytest -v -p no:cacheprovider", timeout=3)
+    assert told.status == "timeout"
+    assert told.results.hung == "test_it.py::test_slow" and "timed out in test_it.py::test_slow" in told.text
+
+
+def test_a_runner_that_names_no_test_is_no_success(tmp_path):
+    """Something that calls itself a runner and ends with 0: it proves nothing."""
+    (tmp_path / "project").mkdir()
+    told = measured(tmp_path, "true phpunit")
+    assert told.status == "none" and not told.ok
+
+
+def test_a_script_is_judged_by_its_exit_code(tmp_path):
+    (tmp_path / "project").mkdir()
+    assert measured(tmp_path, "./check.sh || true").status == "passed"
 
 
 def test_real_tests(tmp_path):

@@ -95,6 +95,8 @@ _FIRST = {
     "minitest": "minitest",
     "rspec": "rspec",
 }
+#: Runners that start no other: what they print is theirs, and reading it in a dozen ways costs as many imports.
+_ALONE = ("pytest", "unittest")
 _ORDER = (
     *("pytest", "unittest", "cargo", "ctest", "prove", "minitest", "go-json", "go"),
     *("jest", "rspec", "mocha", "tree", "tap"),
@@ -110,7 +112,8 @@ def from_log(
     output = plain(output)
     first = _FIRST.get(runner)
     results: Results | None = None
-    for name in dict.fromkeys(filter(None, (first, *_ORDER))):
+    others = () if runner in _ALONE or not output.strip() else _ORDER
+    for name in dict.fromkeys(filter(None, (first, *others))):
         results = _read_log(name, output, root)
         if results is not None and (results.cases or results.problem or results.hung):
             break
