@@ -159,6 +159,7 @@ async def begin(
             run, repo, space, model, trace, checks, config, tools, person, unchecked=task.unchecked
         )
         _started(session, task, config, checks, tools)
+        await _try_sandbox(run, space)
         session.outlet = await outlets.open_for(run, space, config.allow_net)
         if confined.announcement:
             run.notice(confined.announcement, level="warning", code="sandbox")
@@ -178,6 +179,22 @@ async def begin(
         shutil.rmtree(run_dir, ignore_errors=True)
         raise
     return session
+
+
+async def _try_sandbox(run: Run, space: Workspace) -> None:
+    """Show that the sandbox holds before anything runs in it. Raises RefusedError when it does not."""
+    if space.sandbox.name in ("none", "external", "ask"):
+        return  # it promises nothing
+    from poolcli.sandbox import selftest
+
+    result = await selftest.run(space.sandbox, space.confinement, space.environment)
+    run.emit(
+        "sandbox.tried",
+        sandbox=result.sandbox,
+        checks=[{"name": each.name, "held": each.held, "line": each.line} for each in result.checks],
+        seconds=round(result.seconds, 3),
+    )
+    selftest.require(result)
 
 
 async def open_turn(session: Session, task: Task) -> None:
@@ -259,6 +276,7 @@ async def again(
         )
         _recall_checks(session.judge, events)
         run.emit("run.resumed", version=__version__, model=_model_data(model))
+        await _try_sandbox(run, space)
         session.outlet = await outlets.open_for(run, space, config.allow_net)
         if confined.announcement:
             run.notice(confined.announcement, level="warning", code="sandbox")

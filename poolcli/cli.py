@@ -483,6 +483,7 @@ def verify(
     markdown: Annotated[
         str, typer.Option("--markdown", metavar="FILE", help="Write it as Markdown.", show_default=False)
     ] = "",
+    sandbox: Sandbox = None,
 ) -> None:
     """Run the checks before and after a change, each in a fresh checkout, and say what that proves.
 
@@ -490,7 +491,7 @@ def verify(
     """
     from poolcli.commands import verify as command
 
-    flags = {"test": test, "checks_timeout": checks_timeout}
+    flags = {"test": test, "checks_timeout": checks_timeout, "sandbox": sandbox}
     output = command.Output(json=json, junit=junit, markdown=markdown)
     _exit(command.verify(what, patch, flags, output, mutants=mutants, coverage=coverage, task=task))
 

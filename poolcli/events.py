@@ -155,6 +155,14 @@ CATALOGUE: dict[str, EventType] = {
         "Something a person should know; the model does not see it.",
         {"level": "info | warning | error", "text": "one line", "code": "stable word for programs"},
     ),
+    "sandbox.tried": EventType(
+        "The sandbox was tried on itself, before the first command: what must not work was tried inside.",
+        {
+            "sandbox": "how commands are confined",
+            "checks": "[{name: write | read | connect | service, held, line}]",
+            "seconds": "how long it took",
+        },
+    ),
     "network.asked": EventType(
         "A command asked the proxy for a host; recorded once for each host, port and answer.",
         {

@@ -449,7 +449,9 @@ def test_a_state_folder_that_cannot_be(repository: Path, tmp_path: Path) -> None
 
 
 def test_patterns_and_hosts_are_checked_where_they_are_written(user_file: Callable[[str], Path]) -> None:
-    user_file("redact = ['ACME-\\d{3,4}', '(?m)^x y$']\nallow_net = ['pypi.org', '*.example.org', '10.0.0.5:8080']\n")
+    user_file(
+        "redact = ['ACME-\\d{3,4}', '(?m)^x y$']\nallow_net = ['pypi.org', '*.example.org', '10.0.0.5:8080']\n"
+    )
     settings = load()
     assert settings.redact == ("ACME-\\d{3,4}", "(?m)^x y$") and len(settings.allow_net) == 3
     for text, what in (

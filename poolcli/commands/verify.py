@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from poolcli import config, paths, process, sandbox, verification, workspace
+from poolcli import config, paths, process, redact, verification, workspace
 from poolcli.commands.status_line import StatusLine
 from poolcli.config import Config
 from poolcli.errors import ChecksError, Exit, UnknownRunError, UsageError
@@ -21,6 +21,7 @@ from poolcli.events import Event
 from poolcli.fresh import texts
 from poolcli.git import Repository, attempt, find_repository, git
 from poolcli.interrupts import Interrupts
+from poolcli.sandbox import Sandbox, choose
 from poolcli.sanitize import clean, in_json, shown
 from poolcli.store import reading, runs
 from poolcli.verdict import finder, sheet_junit, sheet_markdown, sheet_terminal
@@ -84,6 +85,7 @@ def verify(
     repo = find_repository(Path.cwd())
     state = paths.repository_state(repo.common_dir)
     settings = config.load(repo.top, flags=flags)
+    redact.use(config.redactor(settings))
     for notice in settings.notices:
         sys.stderr.write(clean(f"warning: {notice}", keep_newlines=False) + "\n")
     for said in workspace.collect(repo, state):
@@ -100,7 +102,10 @@ def verify(
         mutants,
         coverage,
     )
-    sheet, ended = asyncio.run(_judged(repo, state, change, wish))
+    confined = choose.here(settings.sandbox, asks=False)
+    if confined.announcement:
+        sys.stderr.write(clean(confined.announcement, keep_newlines=False) + "\n")
+    sheet, ended = asyncio.run(_judged(repo, state, change, wish, confined.sandbox))
     if sheet is None:
         sys.stderr.write("interrupted; nothing was left behind\n")
         return int(ended)
@@ -111,7 +116,7 @@ def verify(
 
 
 async def _judged(
-    repo: Repository, state: Path, change: _Change, wish: verification.Wish
+    repo: Repository, state: Path, change: _Change, wish: verification.Wish, sandbox: Sandbox
 ) -> tuple[Sheet | None, Exit]:
     """The sheet, or None with the exit code of the signal that came."""
 
@@ -132,7 +137,7 @@ async def _judged(
             task=change.task,
             subject=change.subject,
             state=state,
-            sandbox=sandbox.default(),
+            sandbox=sandbox,
             wish=wish,
             line=line,
             events=change.events,

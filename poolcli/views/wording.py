@@ -167,6 +167,12 @@ class Wording:
         why = what.get(level if isinstance(level, int) else 2, "earlier work summed up")
         return [Note("info", f"context made shorter: {before:,} → {after:,} tokens ({why})")]
 
+    def _network_asked(self, data: Mapping[str, Any], event: Event) -> list[Block]:
+        where = line(f"{data.get('host') or 'a host that cannot be read'}:{data.get('port')}")
+        if data.get("allowed"):
+            return [Note("info", f"network: {where}")]
+        return [Note("warning", f"network: {where} refused: {line(data.get('why', ''))}")]
+
     def _notice(self, data: Mapping[str, Any], event: Event) -> list[Block]:
         level = data.get("level")
         return [Note(level if level in ("warning", "error") else "info", line(data.get("text", "")))]
@@ -250,6 +256,7 @@ _HANDLERS = {
     "tool.started": Wording._tool_started,
     "tool.done": Wording._tool_done,
     "compacted": Wording._compacted,
+    "network.asked": Wording._network_asked,
     "notice": Wording._notice,
     "checks.done": Wording._checks_done,
     "tampering.found": Wording._tampering_found,

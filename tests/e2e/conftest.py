@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from poolcli.sandbox import detect
+
 CALC = "def add(a, b):\n    return a - b\n\n\ndef double(x):\n    return x * 2\n"
 TEST_CALC = """import unittest
 
@@ -87,6 +89,10 @@ def make_repo(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
+#: Where no bubblewrap works, what is not about the sandbox is tested without one.
+SANDBOX = "auto" if detect.bubblewrap().works else "none"
+
+
 @dataclass
 class Pool:
     """The `pool` command in one repository, with a state folder of its own."""
@@ -107,6 +113,7 @@ class Pool:
             "POOL_STATE": str(self.state),
             # Said by name: where no sandbox works, each command would be asked about, and nobody is there.
             "POOL_MODE": "auto",
+            "POOL_SANDBOX": SANDBOX,
             **self.env,
         }
 

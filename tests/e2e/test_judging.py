@@ -65,7 +65,7 @@ def test_a_test_that_is_unsteady_on_the_base_does_not_count(pool: Pool) -> None:
     )
     commit(pool, {"test_flaky.py": flaky})
     fixed = reply("", call("edit", **FIX))
-    done = pool.do("fix add", "--test", PYTEST, replies=(fixed, DONE, DONE, DONE))
+    done = pool.do("fix add", "--test", PYTEST, "--sandbox", "none", replies=(fixed, DONE, DONE, DONE))
     assert done.returncode == 0, done.stdout + done.stderr
     told = [data for data in checks(pool) if data["flaky"]]
     assert told and told[0]["flaky"] == ["test_flaky.py::test_now_and_then"]
@@ -214,7 +214,8 @@ def test_what_breaks_outside_buys_no_forgiveness(pool: Pool) -> None:
         DONE,
         DONE,
     )
-    assert pool.do("fix add", "--test", PYTEST, replies=replies).returncode != 0
+    done = pool.do("fix add", "--test", PYTEST, "--sandbox", "none", replies=replies)
+    assert done.returncode != 0 and outside.exists()
     assert not any(data["flaky"] for data in checks(pool))
 
 
