@@ -108,7 +108,6 @@ def _scope(ctx: Ctx, path: str, glob: str) -> _Scope:
 
 
 async def _search(pattern: str, scope: _Scope) -> process.Finished:
-    root = scope.place.top
     # ripgrep's --glob overrides .gitignore and its types know only names: git takes globs with folders.
     if "/" not in scope.glob and (ripgrep := programs.find("rg", not_in=_tops(scope))):
         return await _process(_ripgrep(ripgrep, pattern, scope), scope)
