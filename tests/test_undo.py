@@ -261,3 +261,39 @@ def test_the_log_decides_what_is_taken(tmp_path: Path) -> None:
     assert not acceptance.taken([applied("3", to="branch", left=0)]).any
     assert acceptance.fate([applied("4", taken=0)]) == ""
     assert acceptance.fate([first, applied("5", left=0)]) == "applied"
+
+
+def test_what_a_kill_left_before_anything_was_done_does_not_count(tmp_path: Path) -> None:
+    top = make(tmp_path / "r", {"a.py": "a\n"})
+    space = begun(top, tmp_path)
+    put(space.root, {"a.py": "agent\n", "new": "n\n"})
+    stage = space.run_dir / landing.STAGE
+    put(stage, {"tree/new": "stale\n", "before/tree/new": "stale\n", "before/tree/a.py": "stale\n"})
+    before = here(top)
+    one = land(space)
+    assert content(top) == content(space.root)
+    put(stage, {"tree/other": "stale\n"})
+    landing.undo(space.repo, space.run_dir, one)
+    assert here(top) == before
+
+
+def test_a_landing_half_done_elsewhere_is_not_run_over(tmp_path: Path) -> None:
+    top = make(tmp_path / "r", {"a.py": "a\n", "b.py": "b\n"})
+    space = begun(top, tmp_path)
+    put(space.root, {"a.py": "agent\n", "b.py": "agent\n"})
+    (space.run_dir / "patch.diff").write_bytes(space.patch())
+    assert killed(space, 0) == -9
+    sh(top, "worktree", "add", "-q", str(tmp_path / "other"), "-b", "other")
+    from poolcli.git import find_repository
+
+    with pytest.raises(LandingError, match="interrupted in"):
+        landing.apply(
+            find_repository(tmp_path / "other"),
+            (space.run_dir / "patch.diff").read_bytes(),
+            run_dir=space.run_dir,
+            base=space.base,
+            record=RECORD,
+        )
+    assert (tmp_path / "other/a.py").read_text() == "a\n"
+    assert "is finished now" in landing.recover(space.repo, tmp_path / "st")
+    assert (top / "b.py").read_text() == "agent\n" and types(space) == ["applied"]
