@@ -51,7 +51,8 @@ is a reader of this log, and so can yours be.
 - A line is written before anything is shown. A line without its newline was cut off by a kill: drop it.
 - Every call in a `model.replied` gets exactly one `tool.done`, in the order of the calls. One with
   `tool.started` and no `tool.done` was running when the process died: its outcome is unknown.
-- `run.ended` is the last event, unless `run.resumed` follows.
+- `run.ended` is the last event, unless `run.resumed` follows. `applied` and `undone` may come after it, whenever
+  a person lands the patch.
 - Live types (marked *live*) are shown but not stored and not numbered; nothing depends on them.
 - A log of every released version is in `tests/golden` and stays readable.
 

@@ -30,7 +30,7 @@ from poolcli.config import Config
 from poolcli.confirming import Confirmed, Confirmer
 from poolcli.context import unanswered
 from poolcli.errors import ChecksError, StoreError, UsageError
-from poolcli.events import LOG_VERSION, Event
+from poolcli.events import AFTERWARDS, LOG_VERSION, Event
 from poolcli.fitting import LARGER, LEAST_WINDOW, Room, too_small
 from poolcli.gate import Gate
 from poolcli.git import Repository
@@ -357,8 +357,9 @@ async def go_on(session: Session, message: str | None) -> None:
 
 
 def _had_ended(run: Run) -> bool:
-    resumed = max(n for n, event in enumerate(run.events) if event.type == "run.resumed")
-    return run.events[resumed - 1].type == "run.ended"
+    events = [event for event in run.events if event.type not in AFTERWARDS]
+    resumed = max(n for n, event in enumerate(events) if event.type == "run.resumed")
+    return events[resumed - 1].type == "run.ended"
 
 
 def _answer_open_calls(run: Run) -> None:

@@ -364,11 +364,26 @@ def apply_(
     message: Annotated[
         str | None, typer.Option("--message", metavar="TEXT", help="Commit message.", show_default="the task")
     ] = None,
+    choose: Annotated[
+        bool, typer.Option("--patch", "-p", help="Ask hunk by hunk what to take, as `git add -p` does.")
+    ] = False,
 ) -> None:
-    """Land a run's patch in your checkout: all of it or nothing."""
+    """Land a run's patch in your checkout: all of it or nothing, or with --patch what you choose."""
     from poolcli.commands import landing
 
-    _exit(landing.apply(run, branch=branch, commit=commit, message=message))
+    _exit(landing.apply(run, branch=branch, commit=commit, message=message, choose=choose))
+
+
+@app.command("undo")
+def undo(
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="Run id or `last`.", show_default="the one applied last")
+    ] = "",
+) -> None:
+    """Take the last `pool apply` back: every file as it was, unless you changed it since."""
+    from poolcli.commands import landing
+
+    _exit(landing.undo(run))
 
 
 @app.command("discard")

@@ -12,6 +12,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
+#: What may be recorded after a run's end. It is about the run's patch, so the run's result stays as it is.
+AFTERWARDS = frozenset({"applied", "undone"})
+
 #: Written into `run.started`; raised when a reader of the old form would be wrong, not merely incomplete.
 LOG_VERSION = 1
 
@@ -234,6 +237,28 @@ CATALOGUE: dict[str, EventType] = {
             "usage": "{turns, prompt, completion, cached}",
             "seconds": "how long the run took",
         },
+    ),
+    "applied": EventType(
+        "The run's patch, or what a person chose of it, was landed. Comes when the run is over.",
+        {
+            "landing": "id of this landing",
+            "to": "checkout | commit (checkout and a commit there) | branch (a new one, the checkout untouched)",
+            "files": "the files that were changed; [] when nothing was taken",
+            "commit": "the commit that was made ('')",
+            "branch": "the branch that was made ('')",
+            "chosen": "whether a person was asked hunk by hunk",
+            "offered": "number of hunks that there were to take",
+            "taken": "number of them that were taken, edited ones included",
+            "edited": "number of them that a person edited first",
+            "left": "number of hunks that are in no landing so far; 0 when the whole patch landed",
+            "hunks": "[{id, file, outcome, parts}]: outcome is taken | edited | refused | unanswered (they quit "
+            "before it); parts, where there are several, are the ids of what the hunk can be split into. [] when "
+            "a whole patch has very many",
+        },
+    ),
+    "undone": EventType(
+        "A landing was taken back: the files are as they were before it.",
+        {"landing": "id of the landing", "files": "the files that were restored"},
     ),
 }
 

@@ -94,23 +94,33 @@ class Repository(Struct, frozen=True):
         return (f"--git-dir={self.git_dir}", f"--work-tree={work_tree or self.top}")
 
 
-def environment(extra: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None = None, *tops: Path) -> dict[str, str]:
     """The environment of a git process: the user's without GIT_*, our fixed values, then `extra`.
 
-    Of PATH what depends on where one stands, or lies in `cwd`, is left out: a repository may hold a `git`.
+    Of PATH what depends on where one stands, or lies in one of `tops`, is left out: a repository may hold a `git`.
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in KEPT}
-    return {**env, "PATH": _path(env.get("PATH", os.defpath), cwd), **FIXED, **(extra or {})}
+    return {**env, "PATH": _path(env.get("PATH", os.defpath), tops), **FIXED, **(extra or {})}
 
 
-def _path(path: str, cwd: Path | None) -> str:
-    inside = f"{os.path.realpath(cwd)}{os.sep}" if cwd is not None else ""
+def _path(path: str, tops: Sequence[Path]) -> str:
+    inside = tuple(f"{os.path.realpath(top)}{os.sep}" for top in tops)
     return os.pathsep.join(
         folder
         for folder in path.split(os.pathsep)
-        if os.path.isabs(folder)  # noqa: PTH117
-        and not (inside and f"{os.path.realpath(folder)}{os.sep}".startswith(inside))
+        if os.path.isabs(folder) and not f"{os.path.realpath(folder)}{os.sep}".startswith(inside)  # noqa: PTH117
     )
+
+
+def tops(args: Sequence[str], cwd: Path | None) -> Sequence[Path]:
+    """Where what others wrote may lie: around `cwd`, and around the repository that is named."""
+    found = []
+    named = (Path(arg.partition("=")[2]).parent for arg in args if arg.startswith("--git-dir="))
+    for start in (cwd, *named):
+        if start is not None:
+            around = (folder for folder in (start, *start.parents) if os.path.lexists(folder / ".git"))
+            found.append(next(around, start))
+    return found
 
 
 def attempt(
@@ -125,7 +135,7 @@ def attempt(
         done = subprocess.run(
             ["git", *PINS, *args],
             cwd=cwd,
-            env=environment(env, cwd),
+            env=environment(env, *tops(args, cwd)),
             stdin=subprocess.DEVNULL if input is None else None,
             input=input,
             capture_output=True,

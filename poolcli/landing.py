@@ -3,6 +3,8 @@
 git applies the patch to copies of the touched files, in a folder of the run. Only when that worked are the
 results moved over the user's files, each by one rename, after a plan of all moves was written: whoever finds
 the plan later finishes it. So a conflict touches nothing, and no file is ever half written.
+
+What the files were before is kept in the run's folder, so that a landing can be taken back exactly, in the same way.
 """
 
 from __future__ import annotations
@@ -16,16 +18,18 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, convert
 from msgspec.json import encode as json_encode
 
-from poolcli import worktrees
-from poolcli.errors import Exit, WorkspaceError
+from poolcli import acceptance, worktrees
+from poolcli.errors import Exit, StoreError, WorkspaceError
 from poolcli.git import IDENTITY, Answer, Repository, attempt, complaint, git, in_progress
+from poolcli.hunks import unquoted
 from poolcli.paths import write_private
 from poolcli.snapshot import behind_link
 from poolcli.store.runs import DISCARDED
@@ -34,6 +38,8 @@ from poolcli.store.runs import DISCARDED
 STAGE = "landing"
 #: File of a repository's state that names the run whose landing is under way.
 POINTER = "landing"
+#: Folder of a run with one folder for each landing that can be taken back: what the files were.
+LANDED = "landed"
 
 
 class LandingError(WorkspaceError):
@@ -69,6 +75,11 @@ class _Plan(Struct, frozen=True):
     ref: str = ""
     head: str = ""
     commit: str = ""
+    #: The permission bits that files have after the moves, where it changes or makes them.
+    modes: Mapping[str, int] = {}
+    #: The type of the event that it is recorded as, and its data; '' for none.
+    event: str = ""
+    record: Mapping[str, Any] = {}
 
 
 def apply(
@@ -79,14 +90,19 @@ def apply(
     base: str,
     branch: str | None = None,
     commit_message: str | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> Landed:
     """Land a run's patch in the working tree; with `commit_message` also as a commit of exactly this patch on
     the current branch; with `branch` as a commit on a new branch from `base`, the checkout untouched.
 
-    Raises LandingError when it does not fit, with the files where it does not; nothing was changed then.
+    `record` is what the event in the run's log says of it beside what it did; without it there is no event, and
+    no way back. Raises LandingError when it does not fit, with the files where it does not; nothing was changed
+    then.
     """
+    if record is not None:
+        record = {"landing": f"{time.time_ns():x}", **record}
     with _alone(run_dir):
-        _finish(repo, run_dir)
+        _clear(repo, run_dir)
         if not patch.strip():
             return Landed((), note="the run changed nothing")
         file = _private(run_dir / STAGE) / "patch"
@@ -94,8 +110,13 @@ def apply(
             write_private(file, patch)
             paths = touched(repo, file)
             if branch is not None:
-                return _to_branch(repo, file, paths, base, branch, commit_message or f"pool {run_dir.name}")
-            return _to_checkout(repo, file, paths, run_dir, commit_message)
+                message = commit_message or f"pool {run_dir.name}"
+                landed = _to_branch(repo, file, paths, base, branch, message)
+                if record is not None:
+                    told = {"to": "branch", "files": paths, "commit": landed.commit, "branch": branch}
+                    acceptance.record(run_dir, "applied", {**record, **told})
+                return landed
+            return _to_checkout(repo, file, paths, run_dir, commit_message, record)
         finally:
             if not (run_dir / STAGE / "plan.json").exists():
                 worktrees.remove_tree(run_dir / STAGE)
@@ -114,7 +135,7 @@ def recover(repo: Repository, state: Path) -> str:
     with _alone(run_dir):
         try:
             return _finish(repo, run_dir)
-        except OSError as error:
+        except (OSError, StoreError) as error:
             # It must not keep other runs from beginning.
             return f"landing run {run_id} was interrupted and cannot be finished yet: {error}"
 
@@ -146,6 +167,14 @@ def _alone(run_dir: Path) -> Iterator[None]:
         os.close(file)
 
 
+def _clear(repo: Repository, run_dir: Path) -> None:
+    """Finish what was left half done, and remove what was left before anything was done. Raises LandingError."""
+    line = _finish(repo, run_dir)
+    if (run_dir / STAGE / "plan.json").exists():
+        raise LandingError(line)
+    worktrees.remove_tree(run_dir / STAGE)
+
+
 def _private(path: Path) -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
@@ -164,39 +193,43 @@ def touched(repo: Repository, patch: Path) -> tuple[str, ...]:
     }
     # numstat leaves out where a renamed file comes from. Content lines of a patch never begin like this.
     for line in re.findall(rb"^(?:rename|copy) from (.*)$", patch.read_bytes(), re.M):
-        names.add(os.fsdecode(_unquoted(line)))
+        names.add(os.fsdecode(unquoted(line)))
     return tuple(sorted(names))
-
-
-_ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
-
-
-def _unquoted(name: bytes) -> bytes:
-    """A file name as git quotes it in C style."""
-    if not (name.startswith(b'"') and name.endswith(b'"') and len(name) > 1):
-        return name
-
-    def plain(match: re.Match[bytes]) -> bytes:
-        code = match[1]
-        return bytes([int(code, 8)]) if len(code) == 3 else _ESCAPES.get(code, code)
-
-    return re.sub(rb"\\([0-7]{3}|.)", plain, name[1:-1])
 
 
 # Into the working tree
 
 
 def _to_checkout(
-    repo: Repository, patch: Path, paths: Sequence[str], run_dir: Path, message: str | None
+    repo: Repository,
+    patch: Path,
+    paths: Sequence[str],
+    run_dir: Path,
+    message: str | None,
+    record: Mapping[str, Any] | None,
 ) -> Landed:
     stage = run_dir / STAGE
     moves = _staged(repo, patch, paths, stage / "tree")
+    modes: dict[str, int] = {}
+    if record is not None:
+        _keep(repo.top, moves, stage / "before")
+        results = {m.path: stage / "tree" / m.path for m in moves if m.after.startswith(("run ", "file "))}
+        modes = {path: _mode(repo.top / path, result) for path, result in results.items()}
     ref = commit = ""
     if message is not None:
         ref, commit = _commit_of(repo, patch, paths, message, stage / "index")
     _try_folders(repo.top, moves)
-    _run_plan(repo, run_dir, _Plan(str(repo.top), moves, ref, repo.head if commit else "", commit))
+    told = {} if record is None else {**record, "files": paths, "branch": ""}
+    event = "applied" if told else ""
+    head = repo.head if commit else ""
+    _run_plan(repo, run_dir, _Plan(str(repo.top), moves, ref, head, commit, modes, event, told))
     return Landed(tuple(paths), commit)
+
+
+def fits(repo: Repository, patch: bytes, *, reverse: bool = False) -> bool:
+    """Whether a patch could be applied to the checkout as it is, or taken back from it; nothing is written."""
+    options = ("apply", "--check", "--whitespace=nowarn", *(("--reverse",) if reverse else ()))
+    return not patch or attempt([*repo.pin(), *options, "-"], cwd=repo.top, input=patch).code == 0
 
 
 def _staged(repo: Repository, patch: Path, paths: Sequence[str], tree: Path) -> tuple[_Move, ...]:
@@ -210,7 +243,7 @@ def _staged(repo: Repository, patch: Path, paths: Sequence[str], tree: Path) -> 
     if answer.code:
         _refuse(repo, patch, paths, tree, answer)
     moves = tuple(_Move(path, before[path], _fingerprint(tree, path)) for path in paths)
-    _check_folders(repo.top, moves)
+    _check_folders(repo.top, moves, _ELSEWHERE)
     return moves
 
 
@@ -228,7 +261,7 @@ def _check_place(top: Path, path: str, gone: set[str]) -> None:
             )
 
 
-def _check_folders(top: Path, moves: Sequence[_Move]) -> None:
+def _check_folders(top: Path, moves: Sequence[_Move], hint: str) -> None:
     """Raise LandingError when a folder that the patch turns into a file holds something of the user's."""
     removed = {move.path for move in moves if not move.after}
     for move in moves:
@@ -237,12 +270,18 @@ def _check_folders(top: Path, moves: Sequence[_Move]) -> None:
                 for name in names:
                     path = (Path(place) / name).relative_to(top).as_posix()
                     if path not in removed:
-                        raise LandingError(
-                            f"{move.path} is a folder in your checkout and holds {path}", _ELSEWHERE
-                        )
+                        raise LandingError(f"{move.path} is a folder in your checkout and holds {path}", hint)
 
 
 _ELSEWHERE = "use --branch NAME to put the changes on a branch of their own"
+
+
+def _keep(top: Path, moves: Sequence[_Move], folder: Path) -> None:
+    """Copy the files as they are now, with their permissions, for taking the landing back."""
+    _copy(top, folder / "tree", [move.path for move in moves])
+    for move in moves:
+        if move.before not in ("", _FOLDER) and _fingerprint(folder / "tree", move.path) != move.before:
+            raise LandingError(f"{move.path} was changed while it was read; nothing was changed", "try again")
 
 
 def _refuse(repo: Repository, patch: Path, paths: Sequence[str], tree: Path, answer: Answer) -> None:
@@ -343,23 +382,51 @@ def _finish(repo: Repository, run_dir: Path) -> str:
     plan = convert(data, _Plan)
     if Path(plan.top) != repo.top:
         return f"landing run {run_dir.name} was interrupted in {plan.top}; `pool apply` there finishes it"
-    left = _move_all(repo.top, stage / "tree", plan.moves)
+    left = _move_all(repo.top, stage / "tree", plan)
+    committed = False
     try:
         if plan.commit:
             _publish(repo, plan)
+            committed = True
     finally:  # also when the branch moved meanwhile: trying again would not help
-        (stage / "plan.json").unlink()
-        (run_dir.parent.parent / POINTER).unlink(missing_ok=True)
-        worktrees.remove_tree(stage)
+        try:
+            _settle(run_dir, plan, committed)
+        finally:
+            (stage / "plan.json").unlink()
+            (run_dir.parent.parent / POINTER).unlink(missing_ok=True)
+            worktrees.remove_tree(stage)
     line = f"landing run {run_dir.name} was interrupted; it is finished now"
     return f"{line}, without what you changed since: {', '.join(left)}" if left else line
 
 
-def _move_all(top: Path, tree: Path, moves: Sequence[_Move]) -> list[str]:
+def _settle(run_dir: Path, plan: _Plan, committed: bool) -> None:
+    """Keep what taking it back needs, and record it. Safe to repeat. Raises StoreError."""
+    if not plan.event:
+        return
+    kept = _private(run_dir / LANDED) / str(plan.record["landing"])
+    before = run_dir / STAGE / "before"
+    if plan.event == "undone":
+        worktrees.remove_tree(kept)
+    elif before.exists():
+        none = _Plan(plan.top, plan.moves, modes=plan.modes)
+        write_private(before / "plan.json", json_encode(plan if committed else none))
+        before.rename(kept)
+    told = dict(plan.record)
+    if plan.event == "applied":
+        told |= {"to": "commit" if committed else "checkout", "commit": plan.commit if committed else ""}
+    try:
+        acceptance.record(run_dir, plan.event, told)
+    except StoreError as error:
+        raise StoreError(
+            f"your files are changed, but that could not be recorded: {error}", error.hint
+        ) from error
+
+
+def _move_all(top: Path, tree: Path, plan: _Plan) -> list[str]:
     """Move the results over the user's files; the ones left alone, because they are neither old nor new."""
     left = []
     # Removals first: a folder may have to make room for a file, and a file for a folder.
-    for move in sorted(moves, key=lambda m: bool(m.after)):
+    for move in sorted(plan.moves, key=lambda m: bool(m.after)):
         present = _fingerprint(top, move.path)
         if present == move.after:
             continue
@@ -368,7 +435,7 @@ def _move_all(top: Path, tree: Path, moves: Sequence[_Move]) -> list[str]:
         elif move.after in ("", _FOLDER):
             _remove(top, move.path)
         else:
-            _place(top / move.path, tree / move.path)
+            _place(top / move.path, tree / move.path, plan.modes.get(move.path))
     return left
 
 
@@ -382,7 +449,7 @@ def _remove(top: Path, path: str) -> None:
             (top / parent).rmdir()
 
 
-def _place(target: Path, result: Path) -> None:
+def _place(target: Path, result: Path, mode: int | None = None) -> None:
     if target.is_dir() and not target.is_symlink():
         for place, _, _ in os.walk(target, topdown=False):
             Path(place).rmdir()  # empty but for folders: checked before
@@ -393,7 +460,7 @@ def _place(target: Path, result: Path) -> None:
             partial.symlink_to(os.readlink(result))  # noqa: PTH115
         else:
             shutil.copyfile(result, partial)
-            partial.chmod(_mode(target, result))
+            partial.chmod(_mode(target, result) if mode is None else mode)
             with partial.open("rb") as content:
                 os.fsync(content.fileno())
         partial.replace(target)
@@ -413,6 +480,97 @@ def _mode(target: Path, result: Path) -> int:
     return mode | (mode & 0o444) >> 2
 
 
+# Taking it back
+
+
+def landings(run_dir: Path) -> list[str]:
+    """Ids of the landings of a run that can be taken back, oldest first; they sort by time across runs."""
+    try:
+        return sorted(folder.name for folder in (run_dir / LANDED).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def is_here(repo: Repository, run_dir: Path, landing: str) -> bool:
+    """Whether a landing was in this checkout, and not in another one of the same repository."""
+    try:
+        data = json.loads((run_dir / LANDED / landing / "plan.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return Path(str(data.get("top", ""))) == repo.top
+
+
+def undo(repo: Repository, run_dir: Path, landing: str) -> Landed:
+    """Make the files what they were before a landing, byte for byte and with their permissions; a commit of it is
+    taken off its branch. Raises LandingError, with the names of the files that were changed since; nothing was
+    changed then.
+    """
+    with _alone(run_dir):
+        _clear(repo, run_dir)
+        kept = run_dir / LANDED / landing
+        try:
+            plan = convert(json.loads((kept / "plan.json").read_bytes()), _Plan)
+        except (FileNotFoundError, NotADirectoryError):
+            raise LandingError(f"this landing of run {run_dir.name} was taken back already") from None
+        if Path(plan.top) != repo.top:
+            raise LandingError(f"run {run_dir.name} was applied in {plan.top}", "take it back there")
+        _check_unchanged(repo.top, plan)
+        if plan.commit:
+            _check_commit(repo, plan)
+        paths = tuple(move.path for move in plan.moves)
+        back = tuple(_Move(move.path, move.after, move.before) for move in plan.moves)
+        tree = kept / "tree"
+        files = {m.path: tree / m.path for m in back if m.after.startswith(("run ", "file "))}
+        modes = {path: stat.S_IMODE(file.stat().st_mode) for path, file in files.items()}
+        _check_folders(repo.top, back, "move it away first")
+        _try_folders(repo.top, back)
+        stage = run_dir / STAGE
+        try:
+            shutil.copytree(tree, _private(stage) / "tree", symlinks=True)
+            told = {"landing": landing, "files": paths}
+            ref, head, parent = (plan.ref, plan.commit, plan.head) if plan.commit else ("", "", "")
+            _run_plan(repo, run_dir, _Plan(plan.top, back, ref, head, parent, modes, "undone", told))
+        finally:
+            if not (stage / "plan.json").exists():
+                worktrees.remove_tree(stage)
+        return Landed(paths, plan.commit)
+
+
+def _check_unchanged(top: Path, plan: _Plan) -> None:
+    changed = []
+    for move in plan.moves:
+        mode = plan.modes.get(move.path)
+        try:
+            same = _fingerprint(top, move.path) == move.after
+            if same and mode is not None:
+                same = stat.S_IMODE((top / move.path).stat().st_mode) == mode
+        except LandingError:
+            same = False  # neither a file nor a link now
+        if not same:
+            changed.append(move.path)
+    if changed:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        raise LandingError(
+            f"changed since it was applied: {', '.join(changed[:NAMED])}{more}; nothing was changed",
+            "put your changes aside first (git stash), or take it back by hand: pool diff RUN | git apply -R",
+        )
+
+
+#: Files that a refusal names.
+NAMED = 10
+
+
+def _check_commit(repo: Repository, plan: _Plan) -> None:
+    """Raise LandingError unless the commit is the last one of the branch that is checked out, and only here."""
+    by_hand = f"git revert {plan.commit[:9]}"
+    if plan.ref != f"refs/heads/{repo.head_name}" or repo.head != plan.commit:
+        raise LandingError(f"commit {plan.commit[:9]} is not the last one of the branch you are on", by_hand)
+    there = git([*repo.pin(), "for-each-ref", "--contains", plan.commit, "refs/remotes"], cwd=repo.top)
+    if there.strip():
+        raise LandingError(f"commit {plan.commit[:9]} was pushed already", by_hand)
+    _check_index(repo, [move.path for move in plan.moves])
+
+
 # As a commit
 
 
@@ -422,8 +580,21 @@ def _commit_of(
     """Make, but do not publish, the commit of exactly this patch on HEAD: (branch's ref, commit)."""
     if not repo.head_name:
         raise LandingError("HEAD is detached: there is no branch to commit to", _ELSEWHERE)
+    _check_index(repo, paths, _ELSEWHERE)
+    commit = _commit(repo, patch, repo.head, message, index)
+    if not commit:
+        raise LandingError(
+            "the changes build on uncommitted changes of yours, so they cannot be committed alone",
+            f"commit yours first, leave --commit out, or {_ELSEWHERE}",
+        )
+    return f"refs/heads/{repo.head_name}", commit
+
+
+def _check_index(repo: Repository, paths: Sequence[str], otherwise: str = "") -> None:
+    """Raise LandingError when the index is in use at these paths, or something is half done in the checkout."""
+    more = f", or {otherwise}" if otherwise else ""
     if doing := in_progress(repo):
-        raise LandingError(f"a {doing} is in progress in your checkout", f"finish it first, or {_ELSEWHERE}")
+        raise LandingError(f"a {doing} is in progress in your checkout", f"finish it first{more}")
     if (repo.git_dir / "index.lock").exists():
         raise LandingError("another git process holds your index", "wait for it, or remove .git/index.lock")
     specs = [f":(top,literal){path}" for path in paths]
@@ -432,16 +603,7 @@ def _commit_of(
     )
     if names:
         files = ", ".join(os.fsdecode(n) for n in names.split(b"\0")[:-1][:5])
-        raise LandingError(
-            f"you have staged changes in {files}", f"commit or unstage them first, or {_ELSEWHERE}"
-        )
-    commit = _commit(repo, patch, repo.head, message, index)
-    if not commit:
-        raise LandingError(
-            "the changes build on uncommitted changes of yours, so they cannot be committed alone",
-            f"commit yours first, leave --commit out, or {_ELSEWHERE}",
-        )
-    return f"refs/heads/{repo.head_name}", commit
+        raise LandingError(f"you have staged changes in {files}", f"commit or unstage them first{more}")
 
 
 def _commit(repo: Repository, patch: Path, parent: str, message: str, index: Path) -> str:
@@ -470,8 +632,9 @@ def _commit(repo: Repository, patch: Path, parent: str, message: str, index: Pat
 
 def _publish(repo: Repository, plan: _Plan) -> None:
     """Move the branch to the commit and bring the user's index along at the touched paths. Safe to repeat."""
+    said = "pool undo" if plan.event == "undone" else "pool apply"
     moved = attempt(
-        [*repo.pin(), "update-ref", "--create-reflog", "-m", "pool apply", plan.ref, plan.commit, plan.head],
+        [*repo.pin(), "update-ref", "--create-reflog", "-m", said, plan.ref, plan.commit, plan.head],
         cwd=repo.top,
     )
     at = git([*repo.pin(), "rev-parse", plan.ref], cwd=repo.top).decode().strip()

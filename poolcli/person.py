@@ -73,47 +73,47 @@ class Terminal:
         try:
             return await self._ask(question)
         except asyncio.CancelledError:
-            self._write("\n")
+            self.write("\n")
             raise
 
     async def _ask(self, question: Question) -> Reply:
-        columns, height = self._size()
+        columns, height = self.size()
         rows = list(_rows(question, columns))
         room = max(4, height - BELOW)
-        self._write(f"\n  ? {_one_line(question.heading)}\n")
+        self.write(f"\n  ? {_one_line(question.heading)}\n")
         while len(rows) > room:
             page, rows = rows[:room], rows[room:]
-            self._write("".join(page))
-            typed = await self._line(f"  {len(rows)} more rows: Enter shows them, n refuses: ")
+            self.write("".join(page))
+            typed = await self.line(f"  {len(rows)} more rows: Enter shows them, n refuses: ")
             if typed is None or typed.lower() in ("n", "no"):
                 return Reply("no")
-        self._write("".join(rows))
+        self.write("".join(rows))
         while True:
-            typed = await self._line(
+            typed = await self.line(
                 "  [y]es  yes for this [r]un  yes in this [p]roject  [n]o  no with a [m]essage: "
             )
             if typed is None:
                 return Reply("no")
             if typed.lower() in _MESSAGE:
-                return Reply("no", await self._line("  your message to the model: ") or "")
+                return Reply("no", await self.line("  your message to the model: ") or "")
             if choice := _CHOICES.get(typed.lower()):
                 return Reply(choice)
-            self._write("  Type one of the letters, then Enter.\n")
+            self.write("  Type one of the letters, then Enter.\n")
 
     async def confirm(self, words: str) -> bool:
         """A plain question, yes or no."""
         while True:
-            typed = await self._line(f"{words} [y]es  [n]o: ")
+            typed = await self.line(f"{words} [y]es  [n]o: ")
             if typed is None or typed.lower() in ("n", "no"):
                 return False
             if typed.lower() in ("y", "yes"):
                 return True
 
-    async def _line(self, prompt: str) -> str | None:
+    async def line(self, prompt: str) -> str | None:
         """A line that was typed after the prompt; None at the end of input (Ctrl-D)."""
         # Whatever was typed before could not know the question.
         termios.tcflush(self._fd, termios.TCIFLUSH)
-        self._write(prompt)
+        self.write(prompt)
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self._fd, lambda: None if ready.done() else ready.set_result(None))
@@ -127,14 +127,16 @@ class Terminal:
             return None  # the terminal is gone
         return data.decode("utf-8", "replace").strip() if data else None
 
-    def _size(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, int]:
+        """Columns and rows, now."""
         try:
             size = os.get_terminal_size(self._out.fileno())
         except OSError:
             return COLUMNS, ROWS
         return size.columns or COLUMNS, size.lines or ROWS
 
-    def _write(self, text: str) -> None:
+    def write(self, text: str) -> None:
+        """Show text that was made visible already."""
         encoding = self._out.encoding or "utf-8"
         self._out.write(text.encode(encoding, "backslashreplace").decode(encoding))
         self._out.flush()
@@ -148,15 +150,15 @@ def _rows(question: Question, columns: int) -> Iterator[str]:
         size = f" ({len(lines)} lines, {len(text)} characters)" if len(lines) > 1 or len(text) > width else ""
         yield f"    {name}{size}\n"
         for line in lines:
-            for number, row in enumerate(_broken(line, width)):
+            for number, row in enumerate(broken(line, width)):
                 # A row that goes on has another gutter: a broken line is not two.
                 yield f"  {'|' if number == 0 else ':'} {row}\n"
     for name, text in question.facts:
-        for number, row in enumerate(_broken(_one_line(text), width - 8)):
+        for number, row in enumerate(broken(_one_line(text), width - 8)):
             yield f"    {name if number == 0 else '':<6} {row}\n"
 
 
-def _broken(line: str, width: int) -> Iterator[str]:
+def broken(line: str, width: int) -> Iterator[str]:
     """A line in rows that no terminal breaks once more: a row of its own making would begin without the gutter."""
     if line.isascii():
         yield from (line[start : start + width] for start in range(0, len(line) or 1, width))

@@ -50,5 +50,5 @@ def _row(info: runs.RunInfo) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.started))
     patch = f"+{info.added} -{info.removed}" if info.files else ""
     task = info.task.splitlines()[0] if info.task else ""
-    line = f"{info.id}  {when}  {info.status:<13} {patch:>9} {info.fate:<9}  {task}"
+    line = f"{info.id}  {when}  {info.status:<13} {patch:>9} {info.fate:<14}  {task}"
     return clean(line, keep_newlines=False)[:WIDEST]

@@ -12,7 +12,7 @@ from typing import Any
 
 from poolcli import redact
 from poolcli.errors import StoreError
-from poolcli.events import Event
+from poolcli.events import AFTERWARDS, Event
 from poolcli.store.reading import LOCK, LOG, RESULT, load
 
 KILLED = "the process ended without recording an end (killed, or the machine stopped)"
@@ -105,7 +105,7 @@ def from_log(run_dir: Path) -> dict[str, Any]:
 
     Raises StoreError when the log is damaged.
     """
-    events = load(run_dir).events
+    events = [event for event in load(run_dir).events if event.type not in AFTERWARDS]
     first = next((e.data for e in events if e.type == "run.started"), {})
     patch = run_dir / "patch.diff"
     result: dict[str, Any] = {

@@ -11,14 +11,17 @@ from typing import Any
 from msgspec import Struct, field
 
 from poolcli.errors import UnknownRunError
-from poolcli.events import Event
+from poolcli.events import AFTERWARDS, Event
 from poolcli.store import result as results
 from poolcli.store.reading import LOG, locked, record
 
 #: Bytes from a log's end in which its last record is looked for: `run.ended` is far smaller.
 _TAIL = 65536
-#: Marks in a run's folder of what became of its work: it was landed, it was thrown away.
+#: Marks in a run's folder of what became of its work: it was landed (the file says so if in part), it was thrown
+#: away.
 APPLIED, DISCARDED = "applied", "discarded"
+#: What the first of these files holds when not all of the patch was landed.
+PARTLY = "partly applied"
 
 
 class RunInfo(Struct, frozen=True):
@@ -35,7 +38,7 @@ class RunInfo(Struct, frozen=True):
     model: str = ""
     #: {files, added, removed, file}, as far as known.
     patch: Mapping[str, Any] = field(default_factory=dict)
-    #: What became of the work: "applied", "discarded", or "" when it still waits.
+    #: What became of the work: "applied", "partly applied", "discarded", or "" when it still waits.
     fate: str = ""
 
     @property
@@ -148,8 +151,17 @@ def info(run_dir: Path) -> RunInfo:
         data.get("exit_code"),
         str(model.get("name", "")),
         data.get("patch") or {},
-        next((mark for mark in (DISCARDED, APPLIED) if (run_dir / mark).exists()), ""),
+        _fate(run_dir),
     )
+
+
+def _fate(run_dir: Path) -> str:
+    if (run_dir / DISCARDED).exists():
+        return DISCARDED
+    try:
+        return (run_dir / APPLIED).read_text("utf-8").strip() or APPLIED
+    except OSError:
+        return ""
 
 
 def _ends(path: Path) -> tuple[Event | None, Event | None]:
@@ -162,4 +174,5 @@ def _ends(path: Path) -> tuple[Event | None, Event | None]:
             lines = file.read().split(b"\n")
     except OSError:
         return None, None
-    return first, next((e for line in reversed(lines[:-1]) if (e := record(line))), first)
+    found = (e for line in reversed(lines[:-1]) if (e := record(line)) and e.type not in AFTERWARDS)
+    return first, next(found, first)

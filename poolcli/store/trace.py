@@ -54,8 +54,11 @@ class Trace:
         return cls(run_dir, fd=fd, lock=lock, seq=0, end=0)
 
     @classmethod
-    def reopen(cls, run_dir: Path) -> Trace:
-        """Go on with a log; a torn end is cut off first. Raises StoreError when another process writes it."""
+    def reopen(cls, run_dir: Path, *, afterwards: bool = False) -> Trace:
+        """Go on with a log; a torn end is cut off first. Raises StoreError when another process writes it.
+
+        With `afterwards` the run does not go on: its result stays.
+        """
         lock = _acquire(run_dir, run_dir.name)
         try:
             log = load(run_dir)
@@ -66,7 +69,10 @@ class Trace:
         except BaseException:
             os.close(lock)
             raise
-        return cls(run_dir, fd=fd, lock=lock, seq=log.events[-1].seq if log.events else 0, end=log.end)
+        trace = cls(run_dir, fd=fd, lock=lock, seq=log.events[-1].seq if log.events else 0, end=log.end)
+        if afterwards:
+            trace._stale = None
+        return trace
 
     def append(self, event: Event) -> None:
         """Store one event; live ones are left out. Raises StoreError naming the file when it does not fit.

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from poolcli import beneath
+from poolcli.tools import earlier
 from poolcli.tools.base import Ctx, ToolError
 
 #: How `read` and `search` name the files of `ctx.outputs`.
@@ -172,17 +173,27 @@ def printable(text: str) -> str:
 def store(place: Place, data: bytes, scratch: Path) -> None:
     """Put `data` in the place of the file, at one moment, keeping its mode and owner; folders are made.
 
-    The bytes are first written to `scratch`. Raises ToolError; the old file is whole then.
+    The bytes are first written to `scratch`; what was there is remembered for `undo`. Raises ToolError; the old file
+    is whole then.
     """
     try:
         with place.folder() as folder:
+            before = _before(folder, place.path)
             folder.replace(place.path, data, scratch=scratch)
+            earlier.keep(scratch, folder.real(place.path), before, data)
     except (beneath.NotRegular, IsADirectoryError, ValueError) as error:
         raise unusable(place, error) from error
     except NotADirectoryError as error:
         raise ToolError(f"{place.name} cannot be written: a part of the path is a file") from error
     except OSError as error:
         raise ToolError(f"{place.name} cannot be written: {error.strerror}") from error
+
+
+def _before(folder: beneath.Folder, path: str) -> bytes | None:
+    try:
+        return folder.read(path, LARGEST)
+    except FileNotFoundError:
+        return None
 
 
 def unusable(place: Place, error: OSError | ValueError) -> ToolError:

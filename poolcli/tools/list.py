@@ -39,12 +39,13 @@ async def run(ctx: Ctx, path: str = ".", depth: int = DEPTH) -> Output:
 async def _files(space: Files, folder: str) -> list[str]:
     """Files below a folder, in the order of their names."""
     asked = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
-    program = programs.find("git", not_in=space.root) or "git"
     pin, index = space.pinned()
+    tops = git.tops(pin, space.root)
+    program = programs.find("git", not_in=tops) or "git"
     argv = [program, *git.PINS, *pin, *asked, "--", f":(literal){folder}" if folder else "."]
     try:
         done = await process.run(
-            argv, cwd=space.root, env=git.environment(index), timeout=TIMEOUT, limit=HELD
+            argv, cwd=space.root, env=git.environment(index, *tops), timeout=TIMEOUT, limit=HELD
         )
     except OSError as error:
         raise ToolError(f"list could not be started: {error.strerror}") from error

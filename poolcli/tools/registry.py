@@ -17,7 +17,7 @@ from poolcli.tools.bounds import bounded, within
 from poolcli.tools.contract import Contract
 
 #: The order in which a model reads about them: look, change, check, anything else.
-ORDER = ("read", "search", "list", "edit", "write", "run_tests", "shell", "terminal")
+ORDER = ("read", "search", "list", "edit", "write", "undo", "run_tests", "shell", "terminal")
 
 #: A window below this many tokens is small: prompts are short, these tools are offered, `tools/small/` comes first.
 SMALL_WINDOW = 8192

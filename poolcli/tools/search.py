@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -107,9 +108,8 @@ def _scope(ctx: Ctx, path: str, glob: str) -> _Scope:
 
 
 async def _search(pattern: str, scope: _Scope) -> process.Finished:
-    root = scope.place.top
     # ripgrep's --glob overrides .gitignore and its types know only names: git takes globs with folders.
-    if "/" not in scope.glob and (ripgrep := programs.find("rg", not_in=root)):
+    if "/" not in scope.glob and (ripgrep := programs.find("rg", not_in=_tops(scope))):
         return await _process(_ripgrep(ripgrep, pattern, scope), scope)
     dialect, left_out = "-P", list[str]()
     done = await _process(_git_grep(dialect, pattern, scope, left_out), scope)
@@ -136,7 +136,7 @@ async def _large(scope: _Scope) -> list[str]:
 
 
 async def _process(argv: Sequence[str], scope: _Scope, limit: int = HELD) -> process.Finished:
-    env = git.environment(scope.index)
+    env = git.environment(scope.index, *_tops(scope))
     try:
         return await process.run(argv, cwd=scope.place.top, env=env, timeout=TIMEOUT, limit=limit)
     except OSError as error:
@@ -160,8 +160,12 @@ def _git_grep(dialect: str, pattern: str, scope: _Scope, left_out: Sequence[str]
     return [*limited, _git(scope), *git.PINS, *scope.pin, "--no-pager", *options, *names]
 
 
+def _tops(scope: _Scope) -> Sequence[Path]:
+    return git.tops(scope.pin, scope.place.top)
+
+
 def _git(scope: _Scope) -> str:
-    return programs.find("git", not_in=scope.place.top) or "git"
+    return programs.find("git", not_in=_tops(scope)) or "git"
 
 
 def _pathspecs(scope: _Scope) -> Iterator[str]:

@@ -234,6 +234,24 @@ class Wording:
             Verdict(word, tone, tuple((name, line(value)) for name, value in facts.items() if value), steps)
         ]
 
+    def _applied(self, data: Mapping[str, Any], event: Event) -> list[Block]:
+        taken, offered, left = (data.get(key) or 0 for key in ("taken", "offered", "left"))
+        if not taken:
+            return [Note("info", f"none of {plural(offered, 'hunk')} was applied")]
+        where = {
+            "commit": f"commit {line(data.get('commit', ''))[:9]}",
+            "branch": line(data.get("branch", "")),
+        }
+        to = where.get(str(data.get("to", "")), "your checkout")
+        edited = f", {data.get('edited')} of them edited" if data.get("edited") else ""
+        part = (
+            f"partly applied: {taken} of {plural(offered, 'hunk')}{edited}," if left or edited else "applied"
+        )
+        return [Note("info", f"{part} to {to}")]
+
+    def _undone(self, data: Mapping[str, Any], event: Event) -> list[Block]:
+        return [Note("info", f"taken back: {plural(len(data.get('files') or ()), 'file')} as before")]
+
     def _next(self, status: str, *, changed: bool) -> tuple[tuple[str, str], ...]:
         diff = (f"pool diff {self._short}", "look at the change")
         apply = (f"pool apply {self._short}", "put it into your checkout")
@@ -264,6 +282,8 @@ _HANDLERS = {
     "attempt.done": Wording._attempt,
     "chosen": Wording._chosen,
     "run.ended": Wording._run_ended,
+    "applied": Wording._applied,
+    "undone": Wording._undone,
 }
 
 

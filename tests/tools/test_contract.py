@@ -30,7 +30,7 @@ def test_function_keeps_its_contract(name):
 
 
 def test_the_tools_and_their_order():
-    names = ["read", "search", "list", "edit", "write", "run_tests", "shell", "terminal"]
+    names = ["read", "search", "list", "edit", "write", "undo", "run_tests", "shell", "terminal"]
     assert list(TOOLS) == names
     assert list(registry.load(["write", "read"])) == ["read", "write"]
     with pytest.raises(ConfigError):

@@ -1,0 +1,144 @@
+"""A text as lines, cut up and indexed only when somebody asks."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate
+
+#: Line comparisons that looking for one text may take; beyond, the search is given up.
+COMPARISONS = 4_000_000
+
+#: Places that are collected. One is needed, a few are told.
+PLACES = 50
+
+_WORD = re.compile(r"\w+")
+
+Key = Callable[[str], str]
+
+
+class TooCostly(Exception):
+    """The search would take longer than an edit may."""
+
+
+class Lines:
+    """The lines of a text. Only a newline ends a line; a carriage return before it belongs to the line end."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        #: Set where many texts are going to be looked for: then an index of words pays.
+        self.many = False
+        self._keyed: dict[Key, tuple[list[str], dict[str, list[int]]]] = {}
+
+    @cached_property
+    def raw(self) -> list[str]:
+        """The lines without their newline, with a carriage return where there is one."""
+        lines = self.text.split("\n")
+        if lines[-1] == "":
+            lines.pop()
+        return lines
+
+    @cached_property
+    def offsets(self) -> list[int]:
+        """Where each line begins, and where the text ends."""
+        starts = list(accumulate((len(line) + 1 for line in self.raw), initial=0))
+        starts[-1] = len(self.text)
+        return starts
+
+    @property
+    def open(self) -> bool:
+        """Whether the last line has no line end."""
+        return self.text != "" and not self.text.endswith("\n")
+
+    @cached_property
+    def newline(self) -> str:
+        """The line end that most lines have."""
+        crlf = self.text.count("\r\n")
+        return "\r\n" if crlf and crlf * 2 > self.text.count("\n") else "\n"
+
+    @cached_property
+    def carriage(self) -> bool:
+        """Whether there is a carriage return anywhere."""
+        return "\r" in self.text
+
+    @cached_property
+    def only_crlf(self) -> bool:
+        """Whether all lines end in CRLF."""
+        return self.carriage and self.text.count("\r\n") == self.text.count("\n")
+
+    @cached_property
+    def _words(self) -> dict[str, list[int]]:
+        words: dict[str, list[int]] = {}
+        for match in _WORD.finditer(self.text):
+            words.setdefault(match[0], []).append(match.start())
+        return words
+
+    def occurrences(self, old: str) -> Iterator[tuple[int, int]]:
+        """Where a text is, also where two of them overlap: a text that fits in two ways is not unique."""
+        text, size = self.text, len(old)
+        # Words at the ends of `old` may be parts of longer ones in the text; those within are whole.
+        inner = [] if not self.many else [m for m in _WORD.finditer(old) if m.start() and m.end() < size]
+        if inner:
+            rarest = min(inner, key=lambda match: len(self._words.get(match[0], ())))
+            for at in self._words.get(rarest[0], ()):
+                start = at - rarest.start()
+                if start >= 0 and text.startswith(old, start):
+                    yield start, start + size
+            return
+        at = text.find(old)
+        while at >= 0:
+            yield at, at + size
+            at = text.find(old, at + 1)
+
+    def keyed(self, key: Key) -> tuple[list[str], dict[str, list[int]]]:
+        """Every line as `key` sees it, and where each such key stands."""
+        if (known := self._keyed.get(key)) is None:
+            keys = [key(line) for line in self.raw]
+            index: dict[str, list[int]] = {}
+            for number, one in enumerate(keys):
+                index.setdefault(one, []).append(number)
+            known = self._keyed[key] = (keys, index)
+        return known
+
+    def places(self, wanted: Sequence[str], key: Key) -> list[int]:
+        """Where consecutive lines stand that `key` cannot tell from `wanted` (already keyed). At most PLACES.
+
+        Raises TooCostly.
+        """
+        keys, index = self.keyed(key)
+        count = len(wanted)
+        rarest = min(range(count), key=lambda i: len(index.get(wanted[i], ())))
+        hits = index.get(wanted[rarest], [])
+        if len(hits) * count > COMPARISONS:
+            raise TooCostly
+        found = []
+        wanted = list(wanted)
+        for hit in hits:
+            start = hit - rarest
+            if start >= 0 and keys[start : start + count] == wanted:
+                found.append(start)
+                if len(found) >= PLACES:
+                    break
+        return found
+
+    def line_at(self, offset: int) -> int:
+        """The number of the line, from 1, that an offset is in."""
+        if "offsets" in self.__dict__:
+            # Cut up already: the text need not be read again.
+            return min(bisect_right(self.offsets, offset), len(self.raw) + (not self.open))
+        return self.text.count("\n", 0, offset) + 1
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of what a model wrote, without their ends; a text that ends in a newline has no empty last one."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if lines[-1] == "":
+        lines.pop()
+    return lines
+
+
+def indent_of(line: str) -> str:
+    """The blanks that a line begins with."""
+    return line[: len(line) - len(line.lstrip(" \t"))]
