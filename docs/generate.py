@@ -117,11 +117,27 @@ def models_page() -> str:
     return _between(page, "families: generated from models/families.toml", "end of families", _families())
 
 
+def security_page() -> str:
+    """docs/security.md: prose, and the table of attacks that the tests try."""
+    from tests.security import table
+
+    page = (HERE / "security.md").read_text(encoding="utf-8")
+    return _between(page, "attacks: generated from tests/security", "end of attacks", table.page())
+
+
+def faults_page() -> str:
+    """docs/faults.md: prose, and the table of faults with their tests."""
+    from tests.faults import table
+
+    page = (HERE / "faults.md").read_text(encoding="utf-8")
+    return _between(page, "faults: generated from tests/faults/table.py", "end of faults", table.page())
+
+
 def _between(page: str, begin: str, end: str, text: str) -> str:
     before, mark, rest = page.partition(f"<!-- {begin} -->\n")
     _, close, after = rest.partition(f"<!-- {end} -->\n")
     if not mark or not close:
-        raise ValueError(f"docs/models.md lacks the marks around: {begin}")
+        raise ValueError(f"a page lacks the marks around: {begin}")
     return f"{before}{mark}{text}{close}{after}"
 
 
@@ -183,6 +199,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.md": events_page,
     "configuration.md": configuration_page,
     "models.md": models_page,
+    "security.md": security_page,
+    "faults.md": faults_page,
 }
 
 

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Literal
 
 from msgspec import Struct
@@ -212,11 +213,19 @@ def _hunks(path: str, data: bytes) -> tuple[Hunk, ...]:
 
 
 def _with_ids(path: str, hunk: Hunk) -> Hunk:
-    ids = []
-    for begin, end in hunk.changes:
-        line = hunk.start + sum(mark != "+" for mark, _ in hunk.lines[:begin])
-        ids.append(_id(path, f"{line}\n".encode() + _text(hunk.lines[begin:end])))
-    return replace(hunk, ids=tuple(ids))
+    before = _old_before(hunk.lines)
+    return replace(
+        hunk,
+        ids=tuple(
+            _id(path, f"{hunk.start + before[begin]}\n".encode() + _text(hunk.lines[begin:end]))
+            for begin, end in hunk.changes
+        ),
+    )
+
+
+def _old_before(lines: Sequence[Line]) -> list[int]:
+    """How many lines of the old text there are before each line, and before the end."""
+    return [0, *accumulate(int(mark != "+") for mark, _ in lines)]
 
 
 def _id(path: str, content: bytes) -> str:
@@ -333,9 +342,9 @@ def _rest(hunk: Hunk, moved: int, taken: Collection[str], edited: Collection[str
 
 def _pieces(start: int, lines: Sequence[Line], ids: Sequence[str]) -> Iterator[Hunk]:
     """Hunks of these lines, with no more around a change than git gives."""
-    left = iter(ids)
+    left, before = iter(ids), _old_before(lines)
     for begin, end in _grouped(lines):
-        hunk = Hunk(start + sum(mark != "+" for mark, _ in lines[:begin]), tuple(lines[begin:end]), b"", ())
+        hunk = Hunk(start + before[begin], tuple(lines[begin:end]), b"", ())
         yield replace(hunk, ids=tuple(next(left) for _ in hunk.changes))
 
 
@@ -449,15 +458,19 @@ def _patch(file: File, choices: Sequence[Choice]) -> bytes:
     if file.whole:
         return file.body
     mode = file.mode if any(choice.unit.kind == "mode" for choice in choices) else b""
-    body, moved = b"", 0
-    for at, hunk in enumerate(file.hunks):
-        mine = [choice for choice in choices if choice.unit.hunk == at]
-        if mine:
-            text, more = _hunk(hunk, mine, moved)
-            body, moved = body + text, moved + more
+    of: dict[int, list[Choice]] = {}
+    for choice in choices:
+        if choice.unit.kind == "hunk":
+            of.setdefault(choice.unit.hunk, []).append(choice)
+    body: list[bytes] = []
+    moved = 0
+    for at in sorted(of):
+        text, more = _hunk(file.hunks[at], of[at], moved)
+        body.append(text)
+        moved += more
     head, *rest = file.header
     # A mode alone has no content to name.
-    return head + mode + (b"".join(rest) + body if body else b"")
+    return head + mode + (b"".join([*rest, *body]) if body else b"")
 
 
 def _hunk(hunk: Hunk, choices: Sequence[Choice], moved: int) -> tuple[bytes, int]:
@@ -472,13 +485,14 @@ def _hunk(hunk: Hunk, choices: Sequence[Choice], moved: int) -> tuple[bytes, int
         own = plain[choice.unit.first : choice.unit.first + len(choice.unit.ids)]
         edits += own if choice.edit is None else [choice.edit]
     made = _result(_old(hunk), edits)
-    text, total = b"", 0
+    parts: list[bytes] = []
+    before, total = _old_before(made), 0
     for begin, end in _grouped(made):
-        start = hunk.start + sum(mark != "+" for mark, _ in made[:begin])
         label = hunk.label if begin == 0 else b""
-        text += _head(start, made[begin:end], moved + total, label) + _text(made[begin:end])
+        parts.append(_head(hunk.start + before[begin], made[begin:end], moved + total, label))
+        parts.append(_text(made[begin:end]))
         total += _delta(made[begin:end])
-    return text, total
+    return b"".join(parts), total
 
 
 def _plain(hunk: Hunk) -> list[Edit]:

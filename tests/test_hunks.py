@@ -40,12 +40,13 @@ slow = settings(
 @st.composite
 def versions(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """A file of some length and the same with lines put in, taken out and exchanged."""
-    lines = draw(st.lists(st.sampled_from(LINES), min_size=1, max_size=60))
+    chance = draw(st.randoms(use_true_random=False))
+    lines = chance.choices(LINES, k=draw(st.sampled_from([1, 5, 20, 60, 90])))
     old = b"".join(line + b"\n" for line in lines) + draw(ends)
-    for _ in range(draw(st.integers(1, 6))):
-        at = draw(st.integers(0, len(lines)))
-        gone = draw(st.integers(0, 3))
-        lines[at : at + gone] = draw(st.lists(st.sampled_from([*LINES, b"new", b"other"]), max_size=3))
+    for _ in range(draw(st.integers(1, 8))):
+        at = chance.randint(0, len(lines))
+        more = chance.choices([*LINES, b"new", b"other"], k=chance.randint(0, 3))
+        lines[at : at + chance.randint(0, 3)] = more
     return old, b"".join(line + b"\n" for line in lines) + draw(ends)
 
 
@@ -293,6 +294,28 @@ def test_what_is_left_beside_an_edited_part_does_not_rely_on_it() -> None:
     rest = hunks.remaining(files, (), edited={first.id})
     assert hunks.everything(rest).endswith(b"@@ -3,3 +3,3 @@\n three\n four\n-five\n+FIVE\n")
     assert [unit.ids for unit in hunks.units(rest)] == [(second.id,)]
+
+
+def test_added_lines_of_neighbours_stand_in_their_order() -> None:
+    patch = b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -1,4 +1,6 @@\n a\n+x\n b\n c\n+y\n d\n"
+    files = hunks.parse(patch)
+    first, second = hunks.split(files, hunks.units(files)[0])
+    edit = hunks.edited(files, first, hunks.shown(files, first) + b"+z\n")
+    made = hunks.compose(files, [Choice(second), Choice(first, edit)])
+    assert made.endswith(b"@@ -1,4 +1,7 @@\n a\n+x\n b\n c\n+z\n+y\n d\n")
+
+
+def test_the_time_grows_with_the_length_only() -> None:
+    """One hunk of 20,000 lines with 5,000 changes; looking back from each would take minutes."""
+    body = b"".join(b"-%d\n+new %d\n a\n b\n" % (n, n) for n in range(5_000))
+    head = b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -1,15000 +1,15000 @@\n"
+    files = hunks.parse(head + body)
+    parts = atoms(files)
+    assert len(parts) == 5_000 and hunks.compose(files, map(Choice, parts)) == head + body
+    half = parts[::2]
+    assert hunks.compose(files, map(Choice, half)).count(b"\n+new ") == 2_500
+    rest = hunks.remaining(files, {part.id for part in half})
+    assert hunks.everything(rest).count(b"\n+new ") == 2_500
 
 
 def test_git_reads_the_same_counts(tmp_path: Path) -> None:

@@ -98,6 +98,13 @@ def _rule(found: Pairs) -> _Rule | None:
     offset = b1 - scale * a1
     if scale <= 0 or offset.denominator != 1:
         return None
+    if written == there:
+        # Levels of another width: only where the margin stays the margin. Else a first line that lost its
+        # indentation would be explained so.
+        if offset or not any(scale == Fraction(a, b) for a in UNITS for b in UNITS):
+            return None
+    elif (scale if there == " " else 1 / scale) not in UNITS:
+        return None
     if any(scale * a + offset != b for a, b in points.items()):
         return None
     return _Rule(scale, int(offset), there or " ", written or " ")
@@ -144,7 +151,8 @@ def _frame(found: Pairs, old: Sequence[str], lines: Sequence[str]) -> str:
         if mine is not None and mine in ("", _only(set(written))):
             return "old"
         return "file" if mine == _only(set(there)) else ""
-    if as_old and begins_old and not (as_file or other):
+    if as_old and not (as_file or other):
+        # Lines that stay as the model wrote them before: nothing else explains that.
         return "old"
     if as_file and begins_file and not (as_old or other):
         return "file"

@@ -29,6 +29,10 @@ HINT, APART = 12, 4
 OPENERS = (":", "{", "(", "[")
 
 
+#: Characters of a following line that are looked at for whether it is blank.
+JOINED = 400
+
+
 class Candidate(Struct, frozen=True):
     """A place where the old text is, by offsets, and what the edit would do there."""
 
@@ -203,7 +207,8 @@ def _doubt(lines: Lines, edit: Replacement, start: int, end: int) -> Refusal | N
     if before.strip(" \t"):
         return None
     rest = text[end : end + 1]
-    if old.endswith("\n") and new and not new.endswith("\n") and new == new.rstrip() and rest.strip():
+    following = text[end : text.find("\n", end) if "\n" in text[end : end + JOINED] else end + JOINED]
+    if old.endswith("\n") and new and not new.endswith("\n") and new == new.rstrip() and following.strip():
         at = lines.line_at(start)
         return teaching.refuse(
             "unclear",
@@ -270,6 +275,9 @@ def _by_key(lines: Lines, edit: Replacement, key: Key, step: Step) -> Found:
     if not any(wanted):
         return None
     starts = lines.places(wanted, key)
+    if not any(_indented_alike(lines, at, old, key) for at in starts):
+        return None
+    # The same lines indented otherwise are a place as well: what no rule explains may still be meant.
     candidates = (
         Candidate(
             lines.offsets[at],
@@ -277,7 +285,6 @@ def _by_key(lines: Lines, edit: Replacement, key: Key, step: Step) -> Found:
             lambda a=at: _lines_at(lines, edit, a, old, new, step),  # type: ignore[misc]
         )
         for at in starts
-        if _indented_alike(lines, at, old, key)
     )
     return _chosen(lines, edit, candidates)
 

@@ -93,13 +93,19 @@ def not_found(lines: Lines, old: str, new: str) -> Refusal:
 
 def already(lines: Lines, old: str, new: str) -> int | None:
     """The line at which the new text is, when that cannot be chance."""
-    if len(new.strip()) < DISTINCT or new.strip("\r\n") in old:
+    # An edit that takes lines away leaves some that are there before it as well.
+    fewer = _solid(new) < _solid(old)
+    if fewer or len(new.strip()) < DISTINCT or new.strip("\r\n") in old:
         return None
     if (at := lines.text.find(new)) >= 0:
         return lines.line_at(at)
     wanted = [stripped(line) for line in lines_of(new)]
     places = lines.places(wanted, stripped)
     return places[0] + 1 if places else None
+
+
+def _solid(text: str) -> int:
+    return sum(bool(line.strip()) for line in text.split("\n"))
 
 
 def _nearest(lines: Lines, wanted: Sequence[str]) -> tuple[int, int] | None:

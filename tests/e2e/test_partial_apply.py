@@ -349,6 +349,21 @@ def test_killed_in_the_middle_the_next_command_finishes_it(pool: Pool) -> None:
     assert git(pool.repo, "status", "--porcelain") == ""
 
 
+def test_a_run_that_had_ended_is_known_to_have_when_it_goes_on(
+    make_pool: Callable[[dict[str, str]], Pool],
+) -> None:
+    """What was applied after its end does not make it look as if it was killed: the model hears what is red."""
+    pool = make_pool({"a.txt": "a\n"})
+    replies = (reply("", call("write", path="a.txt", content="b\n")), *[reply("Done.")] * 3)
+    assert pool.do("x", "--test", "grep -q c a.txt", replies=replies).returncode == 4
+    assert pool("apply").returncode == 0 and pool.events()[-1]["type"] == "applied"
+    fix = (reply("", call("write", path="a.txt", content="c\n")), reply("Done."))
+    assert pool("resume", "--model", pool.scripted(*fix)).returncode == 0
+    types = [event["type"] for event in pool.events()]
+    after = types[types.index("run.resumed") :]
+    assert "checks.done" in after[: after.index("model.replied")]
+
+
 def test_resuming_goes_on_after_a_landing(pool: Pool) -> None:
     choose(pool, "y", "n", "n")
     model = pool.scripted(reply("", call("write", path="more.txt", content="m\n")), reply("Done."))

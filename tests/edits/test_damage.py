@@ -112,9 +112,9 @@ def test_damage_to_the_old_text_gives_the_intended_file_or_a_refusal(edit, damag
         assume(first[0] == first[1])
     # Blocks of whole lines are not trimmed.
     assume(damage != "stripped first" or not whole)
-    if damage == "spaces as tabs":
-        # Spaces in the old text only, tabs in the new one: then that is how all of it was written.
-        assume(not any(line.startswith("\t") for line in [*lines, *new]))
+    if damage in ("spaces as tabs", "tabs as spaces"):
+        # A new text with the one where the old has the other looks like damage to both.
+        assume(len(set("".join(indent(line) for line in [*lines, *new]))) < 2)
     damaged = DAMAGES[damage](old)
     # Whether what is asked for is there literally: then it is no damage, and the literal meaning counts.
     found = replace(text, joined(damaged, "\n"), joined(new, "\n"), whole_lines=whole)
@@ -146,11 +146,20 @@ def test_damage_to_both_texts_gives_the_intended_file_or_a_refusal(edit, damages
         assume(len(set(indents)) < 2 and any(indent(line) for line in old if line.strip()))
     # Of one line nothing is escaped, so nothing says that the new one was.
     assume("escaped" not in damages or len(old) > 1)
+    if {"deeper", "dedented"} & set(damages):
+        # An edit that itself shifts lines, by as much as the damage does, looks like damage to the old text alone.
+        first = [next((indent(line) for line in part if line.strip()), "") for part in (old, new)]
+        assume(first[0] == first[1])
+    # What was trimmed and then shifted as a whole is like nothing that models do.
+    assume(not ("stripped first" in damages and {"deeper", "dedented", "tabs as spaces"} & set(damages)))
     # Trimmed texts hide how their first lines were indented against each other.
     assume("stripped first" not in damages or (indent(new[0]) == indent(old[0]) and not whole))
     text, wanted = joined(lines, "\n"), joined(target, "\n")
     damaged_old, damaged_new = old, new
-    for damage in damages:
+    # A blank line that is put above a place may be there above another one.
+    assume("" not in lines or not any(damage.startswith("blank") for damage in damages))
+    # Escapes come last: they make one line of all.
+    for damage in sorted(damages, key="escaped".__eq__):
         damaged_old, damaged_new = DAMAGES[damage](damaged_old), DAMAGES[damage](damaged_new)
     a, b = joined(damaged_old, "\n"), joined(damaged_new, "\n")
     found = replace(text, a, b, whole_lines=whole)

@@ -1,0 +1,1 @@
+"""Faults of machines, servers and people. `table.ALL` says by which tests each is shown."""
