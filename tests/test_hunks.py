@@ -328,3 +328,17 @@ def test_git_reads_the_same_counts(tmp_path: Path) -> None:
             capture_output=True,
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_what_is_left_stands_where_the_file_has_it_now() -> None:
+    """git looks for the place of a hunk, beginning with the number: a wrong one may find a line that is the same."""
+    body = b"@@ -1 +1,3 @@\n-a\n+b\n+c\n+d\n@@ -20,2 +22,2 @@\n x\n-y\n+z\n@@ -40 +42 @@\n-p\n+q\n"
+    files = hunks.parse(b"diff --git a/f b/f\n--- a/f\n+++ b/f\n" + body)
+    first, second, third = hunks.units(files)
+    rest = hunks.remaining(files, {*first.ids})
+    assert hunks.everything(rest).endswith(
+        body[body.index(b"+d\n") + 3 :].replace(b"-20,", b"-22,").replace(b"-40", b"-42")
+    )
+    assert hunks.compose(files, [Choice(third)]).endswith(b"@@ -40 +40 @@\n-p\n+q\n")
+    rest = hunks.remaining(files, {*second.ids}, {*first.ids})
+    assert hunks.everything(rest).endswith(b"@@ -42 +42 @@\n-p\n+q\n")
