@@ -29,7 +29,6 @@ from msgspec.json import encode as json_encode
 from poolcli import acceptance, worktrees
 from poolcli.errors import Exit, StoreError, WorkspaceError
 from poolcli.git import IDENTITY, Answer, Repository, attempt, complaint, git, in_progress
-from poolcli.hunks import unquoted
 from poolcli.paths import write_private
 from poolcli.snapshot import behind_link
 from poolcli.store.runs import DISCARDED
@@ -191,6 +190,8 @@ def touched(repo: Repository, patch: Path) -> tuple[str, ...]:
     names = {
         os.fsdecode(entry.split(b"\t", 2)[2]) for entry in answer.out.split(b"\0") if entry.count(b"\t") >= 2
     }
+    from poolcli.hunks import unquoted
+
     # numstat leaves out where a renamed file comes from. Content lines of a patch never begin like this.
     for line in re.findall(rb"^(?:rename|copy) from (.*)$", patch.read_bytes(), re.M):
         names.add(os.fsdecode(unquoted(line)))

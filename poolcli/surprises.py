@@ -10,7 +10,6 @@ import posixpath
 import re
 from fnmatch import fnmatchcase
 
-from poolcli.verdict.tampering.changes import paths
 
 #: Lines that are given; a change with more of them needs reading anyway.
 MOST = 12
@@ -38,6 +37,10 @@ _MODE = re.compile(r"^(?:new file mode|new mode|index [0-9a-f]+\.\.[0-9a-f]+) (\
 
 def look(patch: bytes) -> list[str]:
     """One line for each thing in a git patch that a person should look at; the last one may count the rest."""
+    if not patch:
+        return []
+    from poolcli.verdict.tampering.changes import paths
+
     found: list[str] = []
     later: dict[str, list[str]] = {}
     names: set[str] = set()
