@@ -10,7 +10,6 @@ import posixpath
 import re
 from fnmatch import fnmatchcase
 
-
 #: Lines that are given; a change with more of them needs reading anyway.
 MOST = 12
 
