@@ -364,12 +364,31 @@ def _lookalikes(lines: Lines, edit: Replacement) -> Found:
         return None
     if (found := _by_key(lines, edit, lookalike, "lookalikes")) is not None or edit.whole_lines:
         return found
-    plain, old = Lines(lines.text.translate(LOOKALIKE)), edit.old.translate(LOOKALIKE)
-    # Offsets are those of the file only if no character became several or none.
-    if len(plain.text) != len(lines.text) or not old.strip():
+    old = edit.old.translate(LOOKALIKE)
+    if not old.strip():
         return None
-    spans = _any_line_end(plain, old)
-    return _chosen(lines, edit, _fragments(lines, edit, spans, "lookalikes"))
+    return _chosen(lines, edit, _fragments(lines, edit, _alike(lines, old), "lookalikes"))
+
+
+def _alike(lines: Lines, old: str) -> Iterator[tuple[int, int]]:
+    """Where a text is that looks like `old`, sign by sign, with either line end."""
+    plain = old.replace("\r\n", "\n")
+    pattern = re.compile("".join(_SIGN.get(char) or re.escape(char) for char in plain))
+    at = 0
+    while match := pattern.search(lines.text, at):
+        yield match.span()
+        at = match.start() + (2 if lines.text.startswith("\r\n", match.start()) else 1)
+
+
+#: What matches a sign and all that look like it.
+_SIGN = {
+    "\n": "\r?\n",
+    **{
+        plain: f"[{re.escape(plain)}{''.join(chr(odd) for odd, one in LOOKALIKE.items() if one == plain)}]"
+        for plain in LOOKALIKE.values()
+        if len(plain) == 1
+    },
+}
 
 
 # -- other readings of the old text --------------------------------------------------------------------------

@@ -8,13 +8,25 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 
+from poolcli.edits.keys import lookalike, unspaced
+
 #: Line comparisons that looking for one text may take; beyond, the search is given up.
 COMPARISONS = 4_000_000
 
 #: Places that are collected. One is needed, a few are told.
 PLACES = 50
 
+#: Lines that hold a needle and are looked at before an index of all lines is made instead, which takes about as long
+#: as 10,000 of them.
+LOOKED = 5000
+
 _WORD = re.compile(r"\w+")
+
+#: Blanks that `unspaced` forgets in ASCII texts; others that it forgets and that are in hardly any text.
+_BLANKS, _RARE_BLANKS = " \t\r\f\v\x1c\x1d\x1e\x1f", "\x85\u1680\u2028\u2029"
+
+#: Signs that other characters may stand for in a text, and characters that are not seen at all.
+_SIGNS, _UNSEEN = re.compile(r"[^'\"\-. \t]+"), "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 
 Key = Callable[[str], str]
 
@@ -102,13 +114,68 @@ class Lines:
             known = self._keyed[key] = (keys, index)
         return known
 
+    @cached_property
+    def _ascii(self) -> bool:
+        return self.text.isascii()
+
+    @cached_property
+    def _odd(self) -> bool:
+        """Whether there are characters that may stand within a word and that keys forget."""
+        return any(char in self.text for char in _UNSEEN + _RARE_BLANKS)
+
+    @cached_property
+    def _squeezed(self) -> str:
+        text = self.text
+        for blank in _BLANKS:
+            text = text.replace(blank, "")
+        return text
+
+    def _needle(self, wanted: str, key: Key) -> tuple[str, str] | None:
+        """What every line holds that `key` turns into `wanted`, and the text to look for it in; None when it is
+        not known."""
+        text = self._squeezed if key is unspaced else self.text
+        if self._ascii or key not in (lookalike, unspaced):
+            return (wanted, text) if wanted else None
+        if self._odd:
+            return None
+        needle = max(_SIGNS.findall(wanted), key=len, default="")
+        return (needle, text) if needle else None
+
+    def hits(self, wanted: str, key: Key, most: int) -> list[int]:
+        """The lines (from 0) that `key` turns into `wanted`; more than `most` only say that there are as many."""
+        if key in self._keyed or self.many or (needle := self._needle(wanted, key)) is None:
+            return self.keyed(key)[1].get(wanted, [])
+        sought, text = needle
+        found: list[int] = []
+        number = counted = looked = 0
+        at = text.find(sought)
+        while at >= 0:
+            looked += 1
+            if looked > LOOKED:
+                return self.keyed(key)[1].get(wanted, [])
+            begin, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+            end = len(text) if end < 0 else end
+            if key(text[begin:end]) == wanted:
+                number, counted = number + text.count("\n", counted, begin), begin
+                found.append(number)
+                if len(found) > most:
+                    break
+            at = text.find(sought, end)
+        return found
+
     def places(self, wanted: Sequence[str], key: Key) -> list[int]:
         """Where consecutive lines stand that `key` cannot tell from `wanted` (already keyed). At most PLACES.
 
         Raises TooCostly.
         """
-        keys, index = self.keyed(key)
         count = len(wanted)
+        if key not in self._keyed and not self.many:
+            # Nearly always there is one place or none: finding the longest line is quicker than an index of all.
+            longest = max(range(count), key=lambda i: len(wanted[i]))
+            hits = self.hits(wanted[longest], key, LOOKED)
+            if key not in self._keyed:
+                return self._around(hits, longest, wanted, key)
+        keys, index = self.keyed(key)
         rarest = min(range(count), key=lambda i: len(index.get(wanted[i], ())))
         hits = index.get(wanted[rarest], [])
         if len(hits) * count > COMPARISONS:
@@ -118,6 +185,22 @@ class Lines:
         for hit in hits:
             start = hit - rarest
             if start >= 0 and keys[start : start + count] == wanted:
+                found.append(start)
+                if len(found) >= PLACES:
+                    break
+        return found
+
+    def _around(self, hits: Sequence[int], at: int, wanted: Sequence[str], key: Key) -> list[int]:
+        """Where lines like `wanted` begin, of which the one `at` stands at each of the hits."""
+        if len(hits) * len(wanted) > COMPARISONS:
+            raise TooCostly
+        found: list[int] = []
+        for hit in hits:
+            start = hit - at
+            there = self.raw[start : start + len(wanted)] if start >= 0 else []
+            if len(there) == len(wanted) and all(
+                key(line) == one for line, one in zip(there, wanted, strict=True)
+            ):
                 found.append(start)
                 if len(found) >= PLACES:
                     break

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from poolcli.edits import indentation
 from poolcli.edits.keys import lookalike
-from poolcli.edits.lines import COMPARISONS, Lines, TooCostly
+from poolcli.edits.lines import Lines, TooCostly
 from poolcli.edits.merging import Change, Place, changes, newline_for, shifted
 
 #: Lines that are not blank which an old text must have: with fewer there is nothing between the ends.
@@ -25,6 +25,9 @@ MOST = 300
 
 #: Places at which a line may stand to help finding; a closing brace stands everywhere and tells nothing.
 COMMON = 200
+
+#: Lines that are looked for one by one; for more an index of all lines is made, which takes as long as some twenty.
+SOUGHT = 20
 
 #: Stretches that are compared closely.
 WINDOWS = 60
@@ -62,32 +65,51 @@ def find(
 
 def _best(lines: Lines, wanted: list[str], solid: list[int]) -> dict[int, int] | None:
     """For each old line its line in the file, in the only stretch that is similar enough."""
-    keys, index = lines.keyed(lookalike)
-    heads, tails = index.get(wanted[solid[0]], []), index.get(wanted[solid[-1]], [])
+    head, tail = wanted[solid[0]], wanted[solid[-1]]
+    heads, tails = lines.hits(head, lookalike, COMMON), lines.hits(tail, lookalike, COMMON)
     if not heads or not tails or min(len(heads), len(tails)) > COMMON:
         return None
-    if len(heads) * len(tails) > COMPARISONS:
-        raise TooCostly
     length = solid[-1] - solid[0] + 1
-    slack = max(1, length // 5)
-    windows = [(a, b) for a in heads for b in tails if abs(b - a + 1 - length) <= slack and b > a]
+    windows = _windows(lines, (head, tail), (heads, tails), length)
     if not windows:
         return None
     if len(windows) > WINDOWS:
         raise TooCostly
     target = wanted[solid[0] : solid[-1] + 1]
-    scored = sorted(((*_score(target, keys[a : b + 1]), a, b) for a, b in windows), key=lambda one: -one[0])
+    scored = sorted(
+        ((*_score(target, _keys(lines, a, b)), a, b) for a, b in windows), key=lambda one: -one[0]
+    )
     score, pairs, first, last = scored[0]
     others = [other for other, _, a, b in scored[1:] if a > last or b < first]
     if len(scored) > 1 and scored[1][0] == score and len(others) < 1:
         return None
-    second = max([*others, _elsewhere(index, target, first, last)], default=0.0)
-    equal = sum(target[i] == keys[first + j] for i, j in pairs.items() if target[i])
+    second = max([*others, _elsewhere(lines, target, first, last)], default=0.0)
+    there = _keys(lines, first, last)
+    equal = sum(target[i] == there[j] for i, j in pairs.items() if target[i])
     if score < THRESHOLD or score - second < MARGIN or equal < EQUAL * len(solid):
         return None
     if pairs.get(0) != 0 or pairs.get(len(target) - 1) != last - first:
         return None
     return {solid[0] + i: first + j for i, j in pairs.items()}
+
+
+def _keys(lines: Lines, first: int, last: int) -> list[str]:
+    return [lookalike(line) for line in lines.raw[first : last + 1]]
+
+
+def _windows(
+    lines: Lines, ends: tuple[str, str], hits: tuple[list[int], list[int]], length: int
+) -> list[tuple[int, int]]:
+    """The stretches of about that length between a first and a last line, looked for around the rarer of both."""
+    slack = max(1, length // 5)
+    by_head = len(hits[0]) <= len(hits[1])
+    found = []
+    for at in hits[0] if by_head else hits[1]:
+        for far in range(max(1, length - 1 - slack), length + slack):
+            other = at + far if by_head else at - far
+            if 0 <= other < len(lines.raw) and lookalike(lines.raw[other]) == ends[by_head]:
+                found.append((at, other) if by_head else (other, at))
+    return found
 
 
 def _score(target: list[str], there: list[str]) -> tuple[float, dict[int, int]]:
@@ -114,12 +136,15 @@ def alike(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
 
 
-def _elsewhere(index: dict[str, list[int]], target: list[str], first: int, last: int) -> float:
+def _elsewhere(lines: Lines, target: list[str], first: int, last: int) -> float:
     """The largest share of the lines that stands together elsewhere: another place that may be meant."""
     votes: Counter[int] = Counter()
     width = max(8, len(target))
+    if len(target) > SOUGHT:
+        # For so many lines an index is quicker.
+        lines.keyed(lookalike)
     for i, line in enumerate(target):
-        places = index.get(line, ()) if line else ()
+        places = lines.hits(line, lookalike, COMMON) if line else []
         if len(places) > COMMON:
             continue
         # Lines that moved a little against each other still belong together: counted in overlapping bins.

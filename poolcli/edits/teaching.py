@@ -22,6 +22,9 @@ COMPARED = 4000
 #: Old lines that take part in looking for the nearest text, and places of each.
 VOTERS, VOTES = 200, 100
 
+#: Old lines that take part in a file of more than COMPARED lines, the longest: each is looked for in all of it.
+FEW = 12
+
 #: Lines above a place that are looked at for what it is part of.
 ABOVE = 400
 
@@ -42,8 +45,8 @@ def ambiguous(lines: Lines, places: Sequence[int], more: bool) -> Refusal:
     message = (
         f"the old text is in {count} places:\n"
         + "\n".join(shown)
-        + "\nadd lines before or after it that only the one you mean has, or give its line number, "
-        "or replace all of them"
+        + "\nadd lines before or after it that only the one you mean has, or begin its lines with their numbers and a "
+        "tab, as they are listed, or replace all of them"
     )
     return refuse("ambiguous", message, *places[:NAMED])
 
@@ -110,11 +113,16 @@ def _solid(text: str) -> int:
 
 def _nearest(lines: Lines, wanted: Sequence[str]) -> tuple[int, int] | None:
     """Where the text begins (from 0) that shares most lines with `wanted`, and how many lines it has."""
-    _, index = lines.keyed(lookalike)
+    large = lines.text.count("\n") > COMPARED
+    if not large:
+        lines.keyed(lookalike)
+    voters = list(range(min(len(wanted), VOTERS)))
+    if large:
+        voters = sorted(sorted(voters, key=lambda i: -len(wanted[i].strip()))[:FEW])
     votes: Counter[int] = Counter()
-    for i, line in enumerate(wanted[:VOTERS]):
-        key = lookalike(line)
-        places = index.get(key, ()) if key else ()
+    for i in voters:
+        key = lookalike(wanted[i])
+        places = lines.hits(key, lookalike, VOTES) if key else []
         if len(places) <= VOTES:
             for at in places:
                 # A line that few others equal says more.
@@ -124,8 +132,9 @@ def _nearest(lines: Lines, wanted: Sequence[str]) -> tuple[int, int] | None:
         first = max(0, start)
         return first, max(1, min(len(wanted) - (first - start), len(lines.raw) - first))
     longest = max(range(len(wanted)), key=lambda i: len(wanted[i].strip()))
-    if len(lines.raw) > COMPARED or len(wanted[longest]) > 10 * SHOWN:
+    if large or len(wanted[longest]) > 10 * SHOWN:
         return None
+    _, index = lines.keyed(lookalike)
     close = difflib.get_close_matches(lookalike(wanted[longest]), [key for key in index if key], 1, 0.6)
     if not close:
         return None
