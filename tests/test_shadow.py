@@ -781,3 +781,22 @@ def test_root_in_the_checkout_of_another(tmp_path: Path, monkeypatch: pytest.Mon
     assert b"+two" in space.patch()
     space.remove()
     assert list(space.run_dir.iterdir()) == []
+
+
+@needs_bubblewrap
+def test_memory_that_ran_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a command just ends by SIGKILL, and a model tries it again."""
+    from poolcli.sandbox import Limits, limits
+
+    made = limits.open_group(Limits(memory=64 << 20))
+    try:
+        if not any(
+            (group / name).exists() for group in made for name in ("memory.oom_control", "memory.events")
+        ):
+            pytest.skip("no control group for memory here")
+        monkeypatch.setattr(limits, "own_groups", lambda: made)
+        space = start(make(tmp_path / "r"), tmp_path, box())
+        assert workspace.OUT_OF_MEMORY in run(space, "head -c 150M /dev/zero > /tmp/a; echo whole", None)
+        assert run(space, "echo no; false", 1) == "no"
+    finally:
+        limits.close_group(made)

@@ -10,7 +10,7 @@ from poolcli.policy import Deed, decide
 from tests.security.case import Field, Group, box
 from tests.security.networks import CONNECT
 
-GROUP = Group("Approvals")
+GROUP = Group("Approvals", boxed=False)
 case = GROUP.case
 
 #: First words that people allow without a thought, and what was run by each of them.

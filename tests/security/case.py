@@ -43,10 +43,11 @@ class Case(Struct, frozen=True):
 
 
 class Group:
-    """The cases of one chapter, in the order of their definition."""
+    """The cases of one chapter, in the order of their definition. `boxed`: their field has a sandbox."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, boxed: bool = True) -> None:
         self.title = title
+        self._always = ("bubblewrap",) if boxed else ()
         self.cases: list[Case] = []
         #: Those that cannot be expressed: id, title, reason.
         self.left_out: list[tuple[str, str, str]] = []
@@ -64,7 +65,8 @@ class Group:
         """Registers a function as an attack."""
 
         def register(attack: Callable[[Field, bool], bool]) -> Callable[[Field, bool], bool]:
-            self.cases.append(Case(id, title, off, attack, tests, needs, slow))
+            all_needs = tuple(dict.fromkeys((*self._always, *needs)))
+            self.cases.append(Case(id, title, off, attack, tests, all_needs, slow))
             return attack
 
         return register

@@ -159,9 +159,7 @@ def killed_pool(field: Field, protected: bool) -> bool:
 def signals(field: Field, protected: bool) -> bool:
     victim = field.process("sleep", "600")
     field.variables["VICTIM"] = str(victim.pid)
-    field.shell('kill -9 "$VICTIM"; kill -9 -1 2>/dev/null', True) if protected else field.shell(
-        'kill -9 "$VICTIM"', False
-    )
+    field.shell('kill -9 "$VICTIM"', protected)
     time.sleep(0.05)
     return victim.poll() is not None
 

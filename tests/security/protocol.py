@@ -14,7 +14,7 @@ from poolcli.errors import ModelError
 from tests.models.misbehaving import SSE, Play, answer, endless, event, good, misbehaving, reset, slowly
 from tests.security.case import Field, Group
 
-GROUP = Group("The model's server")
+GROUP = Group("The model's server", boxed=False)
 case = GROUP.case
 
 

@@ -7,7 +7,7 @@ import time
 from poolcli.sanitize import clean
 from tests.security.case import Field, Group
 
-GROUP = Group("Terminal output")
+GROUP = Group("Terminal output", boxed=False)
 case = GROUP.case
 
 EVERYWHERE = "tests/e2e/test_hostile_terminal.py::test_a_run_and_what_is_said_of_it"

@@ -47,7 +47,7 @@ CASES = [case for case in ALL if case.attack]
     "case", [pytest.param(c, id=c.id, marks=[pytest.mark.slow] if c.slow else []) for c in CASES]
 )
 def test_attack(case: Case, protected: bool, field: Field) -> None:
-    for need in ("bubblewrap", *case.needs):
+    for need in case.needs:
         if reason := _lacking(need):
             pytest.skip(reason)
     assert case.attack is not None

@@ -15,7 +15,7 @@ from poolcli.errors import ConfigError
 from tests.repositories import put
 from tests.security.case import CANARY, Field, Group
 
-GROUP = Group("Settings and trust")
+GROUP = Group("Settings and trust", boxed=False)
 case = GROUP.case
 ROOT = Path(__file__).parents[2]
 EVIL = "http://127.0.0.1:1/v1"
