@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,12 @@ NOT_RUN = "pool was stopped before this call ran; make it again if it is still n
 #: Said at the beginning: at the end it is late.
 NO_CHECKS = "none found, so the result will not be verified; --test COMMAND names them"
 
+#: How Python, node, go and cargo say that a package is not there, with its name.
+_NO_PACKAGE = re.compile(
+    r"No module named '?[\w.]{1,80}'?|Cannot find (?:module|package) '[^'\n]{1,80}'"
+    r"|no required module provides package [\w./-]{1,120}|no matching package named `[^`\n]{1,80}`"
+)
+
 #: Makes the views when the run is about to begin: what fails before has nothing to show.
 Views = Callable[[], Sequence[View]]
 
@@ -97,6 +104,8 @@ class Session(Struct):
     ctx: Ctx
     #: The way out of the sandbox, where hosts are allowed.
     outlet: outlets.Outlet | None = None
+    #: Of a run that begins, for what depends on its baseline.
+    config: Config | None = None
 
     async def close(self) -> None:
         """End programs, the model server and the log, in this order; safe to call more than once."""
@@ -153,11 +162,13 @@ async def begin(
         if 0 < model.info.window < LEAST_WINDOW:
             raise too_small(model.info.window)
         space = workspace.create(repo, run_id=run_id, state=state, sandbox=confined.sandbox)
+        unused = _use_packages(config, space, state)
         run = Run(run_id, run_dir, trace, _budget(config), list(views()))
         checks = find_checks(config, space, repo)
         session = _assemble(
             run, repo, space, model, trace, checks, config, tools, person, unchecked=task.unchecked
         )
+        session.config = config
         _started(session, task, config, checks, tools)
         await _try_sandbox(run, space)
         session.outlet = await outlets.open_for(run, space, config.allow_net)
@@ -169,6 +180,8 @@ async def begin(
             run.notice(line, level="warning", code="not-carried")
         for line in swept:
             run.notice(line, code="collected")
+        if unused:
+            run.notice(unused, level="warning", code="setup")
     except BaseException:
         # Nothing was done yet: a run that never started leaves no run behind.
         if model is not None:
@@ -179,6 +192,19 @@ async def begin(
         shutil.rmtree(run_dir, ignore_errors=True)
         raise
     return session
+
+
+def _use_packages(config: Config, space: Workspace, state: Path) -> str:
+    """Give the workspace the packages of a setup, when there is one; why they are not used, or ''."""
+    if not (state / "setup").is_dir():  # spares the import
+        return ""
+    from poolcli import setup
+
+    packages = setup.ready_for(config, space.repo, state)
+    space.use(packages)
+    if packages is None or space.mounted:
+        return ""
+    return f"what `pool setup` installed is not used: the sandbox {space.sandbox.name} cannot mount it"
 
 
 async def _try_sandbox(run: Run, space: Workspace) -> None:
@@ -201,11 +227,14 @@ async def open_turn(session: Session, task: Task) -> None:
     """Run the checks for the baseline and begin the turn with the first message."""
     judge = session.judge
     report = await _baseline(session)
+    missing = _missing_packages(session, report)
     if report is not None and report.status == "error":
         raise ChecksError(
             f"the checks command cannot be run: {judge.checks.command if judge.checks else ''}\n{report.text}",
-            "name another with --test, or fix it; `pool doctor` shows how it was found",
+            missing or "name another with --test, or fix it; `pool doctor` shows how it was found",
         )
+    if missing:
+        session.run.notice(missing, level="warning", code="setup")
     space, run = session.workspace, session.run
     window = session.model.info.window
     budget = min(CONTEXT_TOKENS, window // 8) if window else CONTEXT_TOKENS
@@ -220,6 +249,24 @@ async def open_turn(session: Session, task: Task) -> None:
         quoted=task.quoted,
     )
     run.emit("turn.started", text=text)
+
+
+def _missing_packages(session: Session, report: Report | None) -> str:
+    """What to do about a baseline that fails for want of packages that could be installed; '' when it does not."""
+    space, config = session.workspace, session.config
+    if report is None or report.status not in ("failed", "error") or config is None:
+        return ""
+    if not space.mounted or space.packages is not None:
+        return ""
+    texts = (report.text, *(case.text for case in report.results.cases.values() if case.text))
+    found = next((match for text in texts if (match := _NO_PACKAGE.search(text))), None)
+    if found is None:
+        return ""
+    from poolcli import setup
+
+    if setup.recipe_for(config, space.repo) is None:
+        return ""
+    return f"the tests need packages that are not installed ({found[0]}): `pool setup` installs them in the sandbox"
 
 
 async def _baseline(session: Session) -> Report | None:
@@ -260,6 +307,7 @@ async def again(
             base=first.data["base"],
             sandbox=confined.sandbox,
         )
+        unused = _use_packages(config, space, run_dir.parent.parent)
         names = [schema["function"]["name"] for schema in first.data["tools"]]
         model = await open_model(config, first.data["tools"], run_dir, rung=_recorded_rung(events))
         tools = registry.load(names, window=model.info.window)
@@ -282,6 +330,8 @@ async def again(
             run.notice(confined.announcement, level="warning", code="sandbox")
         for line in config.notices:
             run.notice(line, level="warning", code="configuration")
+        if unused:
+            run.notice(unused, level="warning", code="setup")
         _answer_open_calls(run)
     except BaseException:
         if model is not None:
@@ -406,7 +456,8 @@ def find_checks(config: Config, space: Workspace, repo: Repository) -> Checks | 
         # Environments are borrowed by links that lead out of the worktree, where tools may not follow.
         if path.endswith("pyvenv.cfg"):
             with contextlib.suppress(OSError):
-                return beneath.read_regular(repo.top / path, LONGEST_TEXT).decode("utf-8", "replace")
+                file = space.lower(path.removesuffix("/pyvenv.cfg")) / "pyvenv.cfg"
+                return beneath.read_regular(file, LONGEST_TEXT).decode("utf-8", "replace")
         return space.read_text(path)
 
     build = config.checks.get("build", "")

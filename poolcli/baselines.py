@@ -52,7 +52,10 @@ def keep(space: Workspace, checks: Checks, state: Path, report: Report) -> None:
 def _key(space: Workspace, checks: Checks) -> str:
     recipe = checks.recipe
     programs = [recipe.bare.split(" ", 1)[0]] if recipe is not None else []
-    return key(space.repo, space.base, f"{checks.build}\n{checks.command}", programs, space.environment)
+    commands = f"{checks.build}\n{checks.command}"
+    if space.packages is not None:
+        commands += f"\nsetup {space.packages.key}"
+    return key(space.repo, space.base, commands, programs, space.environment)
 
 
 def key(

@@ -737,6 +737,27 @@ def trust(
     _exit(command.trust(show=show, revoke=revoke, yes=yes))
 
 
+@app.command("setup", short_help="Install the project's packages in the sandbox.")
+def setup(
+    show: Annotated[
+        bool, typer.Option("--show", help="Only show what would run, and whether it did.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Run what is shown without asking.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Make it anew, though it is made.")] = False,
+    sandbox: Sandbox = None,
+    trust_project: TrustProject = False,
+) -> None:
+    """Install what the lock files name, or a table [setup], so that the checks of runs have it without a network.
+
+    It runs in the sandbox with its package registries in reach, once for each state of the lock files. Your checkout
+    is only read; a .venv or node_modules of your own is used in place of what is made here.
+    """
+    from poolcli.commands import setup as command
+
+    flags = {"sandbox": sandbox, "trust_project": trust_project}
+    _exit(command.install(flags, yes=yes, show=show, again=again))
+
+
 def _rules(
     allow: list[str] | None, ask: list[str] | None, deny: list[str] | None
 ) -> dict[str, list[str]] | None:

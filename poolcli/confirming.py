@@ -223,4 +223,5 @@ class Confirmer(Struct):
             sandbox=self.space.sandbox,
             own_tests=own_tests,
             confine=self.space.confine,
+            packages=self.space.packages,
         )

@@ -85,12 +85,15 @@ def variables(base: Mapping[str, str], main: Path, root: Path, shim: Path) -> di
     return result
 
 
-def active(base: Mapping[str, str], main: Path, borrowed: Iterable[str]) -> dict[str, str]:
+def active(base: Mapping[str, str], main: Path, borrowed: Mapping[str, Path]) -> dict[str, str]:
     """PATH and VIRTUAL_ENV for commands that see the worktree at the checkout's own path.
 
-    Nothing has to be mapped: scripts, editable installs and links name the path at which the worktree is.
+    `borrowed` says where the folders lie that they see there. Nothing has to be mapped: scripts, editable installs and
+    links name the path at which the worktree is.
     """
-    names = [name for name in (".venv", "venv") if name in borrowed and (main / name / "pyvenv.cfg").exists()]
+    names = [
+        name for name in (".venv", "venv") if name in borrowed and (borrowed[name] / "pyvenv.cfg").exists()
+    ]
     if not names:
         return {}
     own = main / names[0]

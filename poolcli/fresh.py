@@ -12,7 +12,7 @@ import fcntl
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
@@ -26,6 +26,9 @@ from poolcli.snapshot import behind_link
 from poolcli.store.runs import new_run_id
 from poolcli.verdict import restore
 from poolcli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from poolcli.setup import Ready
 
 T = TypeVar("T")
 
@@ -58,16 +61,24 @@ async def judge(
     sandbox: Sandbox,
     own_tests: bool = False,
     confine: workspace.Confine | None = None,
+    packages: Ready | None = None,
 ) -> T:
     """Do `work` in a fresh place and remove the place, however that ends.
 
     `base` is the commit that the patch is against, `state` the repository's state folder. With `own_tests` the
     change's tests stay: for a task that is about tests, whose change is judged by both. A patch that does not
-    apply is no error: `Place.problem` says so, and the place is the base alone. Raises WorkspaceError when the
-    place cannot be made.
+    apply is no error: `Place.problem` says so, and the place is the base alone. `packages` are those that the run has.
+    Raises WorkspaceError when the place cannot be made.
     """
     with place(
-        repo, base=base, patch=patch, state=state, sandbox=sandbox, own_tests=own_tests, confine=confine
+        repo,
+        base=base,
+        patch=patch,
+        state=state,
+        sandbox=sandbox,
+        own_tests=own_tests,
+        confine=confine,
+        packages=packages,
     ) as made:
         return await work(made)
 
@@ -84,6 +95,7 @@ async def run(
     log: Path,
     own_tests: bool = False,
     confine: workspace.Confine | None = None,
+    packages: Ready | None = None,
 ) -> list[Finished]:
     """Run shell commands one after the other in a fresh place, each at most `timeout` seconds.
 
@@ -102,7 +114,15 @@ async def run(
         ]
 
     return await judge(
-        repo, work, base=base, patch=patch, state=state, sandbox=sandbox, own_tests=own_tests, confine=confine
+        repo,
+        work,
+        base=base,
+        patch=patch,
+        state=state,
+        sandbox=sandbox,
+        own_tests=own_tests,
+        confine=confine,
+        packages=packages,
     )
 
 
@@ -116,6 +136,7 @@ def place(
     sandbox: Sandbox,
     own_tests: bool = False,
     confine: workspace.Confine | None = None,
+    packages: Ready | None = None,
 ) -> Iterator[Place]:
     """A fresh place for the time of a `with`; see `judge`."""
     _sweep(state)
@@ -129,6 +150,7 @@ def place(
             space = workspace.reopen(
                 repo, run_id=name, state=state, base=base, sandbox=sandbox, confine=confine
             )
+            space.use(packages)
             problem = _apply(space, patch)
             # Nothing of what lies here is work to be saved.
             (folder / worktrees.RECORD).unlink(missing_ok=True)

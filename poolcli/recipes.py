@@ -206,9 +206,10 @@ def fingerprint(recipe: Recipe, read: Read, machine: Sequence[str]) -> str:
 
 
 def shown(recipe: Recipe) -> str:
-    """The recipe for a person who is asked about it; the caller cleans it for the terminal."""
+    """The recipe for a person who is asked about it, each part on one line; the caller cleans it for the terminal."""
     lines = [f"setup ({recipe.why}):", *(f"  run    {command}" for command in recipe.run)]
     lines += [f"  reach  {', '.join(recipe.hosts) or 'nothing'}"]
     lines += [f"  with   {name}={value}" for name, value in recipe.variables]
     lines += [f"  keep   {', '.join(recipe.keeps)}"] if recipe.keeps else []
-    return "\n".join(lines) + "\n"
+    # A line break in a command must not make a line that looks like pool's own.
+    return "".join(line.replace("\n", "\\n").replace("\r", "\\r") + "\n" for line in lines)

@@ -15,20 +15,28 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
+from poolcli import beneath
+from poolcli.config import Config
 from poolcli.errors import PoolError, StoreError, WorkspaceError
+from poolcli.git import Repository, git
 from poolcli.paths import private_dir
 from poolcli.process import Finished
-from poolcli.recipes import Recipe
+from poolcli.recipes import Recipe, configured, fingerprint, propose
 
 #: Finished setups that a repository keeps: branches with other lock files go back and forth.
 KEPT = 3
 #: Characters of a failed command's output that the error repeats; the rest is in its file.
 _QUOTED = 2000
+#: Seconds after which what is unfinished, and held by no process, is of one that was killed.
+_ABANDONED = 3600.0
+#: Bytes of a key file that count: lock files of the largest projects have 10 to 20 MB.
+_LONGEST = 64_000_000
 
 #: Runs a shell command in the worktree, with the network of the recipe and write access to the given folders.
 Runner = Callable[[str], Awaitable[Finished]]
@@ -39,6 +47,11 @@ class Ready(Struct, frozen=True):
 
     folders: Mapping[str, Path]
     stores: Path
+
+    @property
+    def key(self) -> str:
+        """What it is kept under."""
+        return self.stores.parent.name
 
     @property
     def variables(self) -> dict[str, str]:
@@ -60,6 +73,43 @@ class SetupError(PoolError):
 def machine() -> tuple[str, ...]:
     """What packages are made for, beside the lock files."""
     return (sys.platform, platform.machine(), shutil.which("python3") or "", platform.python_version())
+
+
+def recipe_for(settings: Config, repo: Repository) -> Recipe | None:
+    """How this checkout's dependencies are installed: as configured (by the user, or by a project that is trusted),
+    else as its lock files suggest; None when there is nothing to install."""
+    if settings.setup:
+        return configured(settings.setup, settings.origins["setup"])
+    # What git ignores is not carried over. `:(glob)*` are the names at the top alone.
+    listed = git([*repo.pin(), "ls-files", "-z", "-co", "--exclude-standard", "--", ":(glob)*"], cwd=repo.top)
+    names = [os.fsdecode(name) for name in listed.split(b"\0") if name]
+    there = [name for name in names if os.path.lexists(repo.top / name)]
+    return propose(
+        there, _reader(repo.top), have=lambda name: shutil.which(name) is not None, environ=os.environ
+    )
+
+
+def key_for(recipe: Recipe, repo: Repository) -> str:
+    """What the setup of this checkout is kept under. Scripts of an environment name the path that it was made at."""
+    return fingerprint(recipe, _reader(repo.top), (*machine(), str(repo.top)))
+
+
+def ready_for(settings: Config, repo: Repository, state: Path) -> Ready | None:
+    """The finished setup for this checkout as it is; None when there is none. Costs nothing where none was made."""
+    if not (state / "setup").is_dir():
+        return None
+    recipe = recipe_for(settings, repo)
+    return find(state, key_for(recipe, repo)) if recipe is not None else None
+
+
+def _reader(top: Path) -> Callable[[str], str | None]:
+    def read(name: str) -> str | None:
+        try:
+            return beneath.read_regular(top / name, _LONGEST).decode("utf-8", "surrogateescape")
+        except (OSError, ValueError):
+            return None
+
+    return read
 
 
 def find(state: Path, key: str) -> Ready | None:
@@ -84,6 +134,10 @@ def environment(state: Path, key: str, recipe: Recipe) -> tuple[dict[str, str], 
         "UV_CACHE_DIR": str(cache / "uv"),
         # A link into the cache would lead nowhere in later runs.
         "UV_LINK_MODE": "copy",
+        # It would lie in a HOME that is thrown away.
+        "UV_PYTHON_DOWNLOADS": "never",
+        # Folders without the right to write could not be removed again.
+        "GOFLAGS": "-modcacherw",
         "npm_config_cache": str(cache / "npm"),
         "PIP_NO_INPUT": "1",
         "CI": "1",
@@ -97,14 +151,17 @@ def _stores(place: Path) -> dict[str, str]:
     return {"CARGO_HOME": str(place / "cargo"), "GOMODCACHE": str(place / "go")}
 
 
-async def make(recipe: Recipe, root: Path, state: Path, key: str, run: Runner) -> Ready:
+async def make(
+    recipe: Recipe, root: Path, state: Path, key: str, run: Runner, *, again: bool = False
+) -> Ready:
     """Run a recipe in the worktree `root` and keep what it made. Raises SetupError that holds the command's last words,
     StoreError when it cannot be kept or another process is at it.
 
-    `run` was given what `environment` says. The worktree's folders are moved, not copied: it is thrown away.
+    `run` was given what `environment` says. The worktree's folders are moved, not copied: it is thrown away. With
+    `again` one that is there is made anew, and stays when that fails.
     """
     with _alone(state, key):
-        if (ready := find(state, key)) is not None:
+        if not again and (ready := find(state, key)) is not None:
             return ready
         partial = private_dir(_unfinished(state, key))
         try:
@@ -118,8 +175,11 @@ async def make(recipe: Recipe, root: Path, state: Path, key: str, run: Runner) -
                     )
             shutil.rmtree(partial / "folders", ignore_errors=True)  # of a process that was killed
             _take(recipe, root, partial / "folders")
-            place = partial.with_name(key)
+            place, before = partial.with_name(key), partial.with_name(f"{key}.old.part")
+            if place.exists():
+                place.rename(before)
             partial.rename(place)
+            shutil.rmtree(before, ignore_errors=True)
         except OSError as error:
             raise StoreError(f"the setup cannot be kept in {partial}: {error.strerror}") from error
         finally:
@@ -146,6 +206,7 @@ def _unfinished(state: Path, key: str) -> Path:
 def collect(state: Path, keep: int = KEPT) -> list[str]:
     """Remove all but the setups used last; the keys of those that are gone. A setup that is at work is left alone."""
     home = state / "setup"
+    _sweep(home)
     with contextlib.suppress(OSError):
         places = [p for p in home.iterdir() if (p / "folders").is_dir() and not p.name.endswith(".part")]
         old = sorted(places, key=lambda place: place.stat().st_mtime, reverse=True)[keep:]
@@ -153,6 +214,18 @@ def collect(state: Path, keep: int = KEPT) -> list[str]:
             shutil.rmtree(place, ignore_errors=True)
         return [place.name for place in old]
     return []
+
+
+def _sweep(home: Path) -> None:
+    """Remove what setups that were killed left."""
+    for partial in home.glob("*.part"):
+        key = partial.name.split(".", 1)[0]
+        with contextlib.suppress(OSError, StoreError):
+            # One that is about to begin has no lock yet.
+            if time.time() - partial.stat().st_mtime > _ABANDONED:
+                with _alone(home.parent, key):
+                    shutil.rmtree(partial, ignore_errors=True)
+                    (home / f"{key}.log").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -100,6 +100,7 @@ class Unsteady(Struct):
             state=self.run.dir.parent.parent,
             sandbox=self.space.sandbox,
             confine=self.space.confine,
+            packages=self.space.packages,
         )
         return passed & failed
 

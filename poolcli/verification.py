@@ -30,6 +30,7 @@ from poolcli.verdict.tampering.findings import Finding
 from poolcli.verdict.tampering.history import Occurred
 
 if TYPE_CHECKING:
+    from poolcli.setup import Ready
     from poolcli.verdict.coverage import Coverage
     from poolcli.verdict.mutants import Strength
 
@@ -55,7 +56,7 @@ class Line(Protocol):
 class Wish(Struct, frozen=True):
     """What is asked for. `tests` are the recipes, nearest first; `checks` commands by name (build, lint, types …).
 
-    `timeout` is in seconds for each command. `mutants` are tried at most, 0 for none.
+    `timeout` is in seconds for each command. `mutants` are tried at most, 0 for none. `packages` are those of a setup.
     """
 
     tests: tuple[Recipe, ...]
@@ -63,6 +64,7 @@ class Wish(Struct, frozen=True):
     checks: Mapping[str, str] = field(default_factory=dict)
     mutants: int = 0
     coverage: bool = False
+    packages: Ready | None = None
 
 
 class _Ran(Struct, frozen=True):
@@ -192,6 +194,7 @@ class _Verification:
             state=self.state,
             sandbox=self.sandbox,
             own_tests=own_tests,
+            packages=self.wish.packages,
         ) as place:
             self.places.append(place.space.run_dir.name)
             yield place
@@ -270,6 +273,8 @@ class _Verification:
         commands = "\n".join(
             [self.wish.checks.get("build", ""), *(recipe.command for recipe in self.wish.tests)]
         )
+        if self.wish.packages is not None:
+            commands += f"\nsetup {self.wish.packages.key}"
         self._key = baselines.key(self.repo, self.base, commands, programs)
         if (found := self._kept.get(self._key)) is not None:
             self.notes.append("the result of the base was kept from an earlier time")

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -18,6 +19,9 @@ from poolcli.process import Finished
 from poolcli.sandbox import Confinement, Launch, Overlay, Sandbox, command_environment, ownership, wrap
 from poolcli.snapshot import Snapshot
 from poolcli.worktrees import Record
+
+if TYPE_CHECKING:
+    from poolcli.setup import Ready
 
 #: The file of a run that holds its changes.
 PATCH = "patch.diff"
@@ -73,6 +77,10 @@ class Workspace:
         self.record = record
         #: Adds to what commands may reach (tools, caches, the network) what is not the workspace's to know.
         self.confine = confine
+        #: The packages of a setup, where `use` was told of one.
+        self.packages: Ready | None = None
+        #: More variables for commands; to be set before the first of them.
+        self.variables: dict[str, str] = {}
         self._environment: dict[str, str] = {}
         self._readable: tuple[Path, ...] | None = None
         self._files: list[tuple[str, int]] | None = None
@@ -147,7 +155,8 @@ class Workspace:
         if not self._environment:
             run_id = self.run_dir.name
             if self.mounted:
-                extra = environments.active(os.environ, self.repo.top, self.record.borrowed)
+                where = {folder: self.lower(folder) for folder in self.record.borrowed}
+                extra = {**environments.active(os.environ, self.repo.top, where), **self.variables}
             else:
                 shim = self.run_dir / "pythonpath"
                 extra = environments.variables(os.environ, self.repo.top, self.root, shim)
@@ -168,6 +177,28 @@ class Workspace:
             else:
                 self._environment = command_environment(os.environ, run_id=run_id, extra=extra)
         return self._environment
+
+    def use(self, packages: Ready | None) -> None:
+        """Let commands find the packages of a setup; before the first of them. Folders that the user's checkout has
+        itself stay the user's, and where nothing can be mounted no setup is used."""
+        if packages is None or not self.mounted:
+            return
+        self.packages, self.variables = packages, packages.variables
+        here = [name for name in sorted(packages.folders) if not os.path.lexists(self.repo.top / name)]
+        more = [name for name in _free(self.root, here) if name not in self.record.borrowed]
+        if not more:
+            return
+        self.record = structs.replace(self.record, borrowed=(*self.record.borrowed, *more))
+        self.record.save(self.run_dir)
+        if not snapshot.LITTER.issuperset(more):
+            _make_shadow(self)  # what it ignores is one more
+
+    def lower(self, folder: str) -> Path:
+        """Where on the host a borrowed folder lies: in the user's checkout, else with the packages of a setup."""
+        own = self.repo.top / folder
+        if self.packages is None or os.path.lexists(own):
+            return own
+        return self.packages.folders.get(folder, own)
 
     @property
     def _confined(self) -> bool:
@@ -194,6 +225,7 @@ class Workspace:
             hidden.append(common)
         # Links to packages lead there; a mount needs nothing of the kind.
         packages = () if self.mounted else tuple(self.repo.top / folder for folder in self.record.borrowed)
+        stores = (self.packages.stores,) if self.packages is not None else ()
         tools = self._tools() if self._confined else ()
         home = private_dir(self.run_dir / "home")
         if (owner := _owner(self)) and home.stat().st_uid != owner[0]:
@@ -205,7 +237,7 @@ class Workspace:
             git_dir=self.run_dir / "git",
             objects=objects,
             overlays=tuple(self._overlays()) if self.mounted else (),
-            readable=(*borrowed, *packages, *tools),
+            readable=(*borrowed, *packages, *stores, *tools),
             writable=tuple(path for path in (self.run_dir / "scratch").glob("*") if path.is_dir()),
             hidden=tuple(hidden),
             groups=self._groups(),
@@ -224,16 +256,23 @@ class Workspace:
         from poolcli.sandbox import bubblewrap, surroundings
 
         for number, folder in enumerate(self.record.borrowed):
-            lower, place = self.repo.top / folder, self.root / folder
+            lower, place = self.lower(folder), self.root / folder
+            made = self.packages is not None and lower != self.repo.top / folder
             # Commands can turn what was a folder into a link: what is mounted there would land elsewhere.
             if not lower.is_dir() or snapshot.behind_link(self.root, folder) or place.is_symlink():
                 continue
-            upper = private_dir(self.run_dir / "overlays" / str(number))
+            # What was written over one setup does not fit another.
+            name = f"{number}-{self.packages.key}" if self.packages is not None and made else str(number)
+            upper = private_dir(self.run_dir / "overlays" / name)
             overlay = Overlay(lower=lower, seen=self.seen / folder, upper=upper)
             # Packages are of use read-only too; build output that cannot be written only stops a build.
-            if lower.name in snapshot.BORROWED or (
-                bubblewrap.overlay_options(overlay, user=os.geteuid() != 0)
-                and surroundings.overlays_work(upper)
+            if (
+                made
+                or lower.name in snapshot.BORROWED
+                or (
+                    bubblewrap.overlay_options(overlay, user=os.geteuid() != 0)
+                    and surroundings.overlays_work(upper)
+                )
             ):
                 with contextlib.suppress(OSError):
                     place.mkdir(exist_ok=True)
@@ -657,8 +696,9 @@ def _collect(repo: Repository, state: Path, run_id: str) -> str:
             saved = _save(Workspace(repo, run_dir, root, record, _NO_COMMANDS))
         worktrees.remove(repo, root, run_dir)
         if place:
+            worktrees.drop_ref(repo, run_id)
             worktrees.remove_tree(run_dir)
-            return f"a verdict was stopped; the place {run_id} it was made in is removed"
+            return f"a verdict was stopped, or a setup; the place {run_id} it was made in is removed"
         if record is None and not (run_dir / PATCH).exists():
             worktrees.drop_ref(repo, run_id)  # killed before it began: nobody takes this base up again
     except (PoolError, OSError) as error:

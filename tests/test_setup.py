@@ -196,6 +196,35 @@ def test_only_the_newest_are_kept(tmp_path: Path, state: Path) -> None:
     assert [setup.find(state, f"k{n}") is not None for n in range(5)] == [False, False, True, True, True]
 
 
+def test_what_a_kill_left_is_removed_later(tmp_path: Path, state: Path) -> None:
+    old, new = state / "setup" / "old.part", state / "setup" / "new.part"
+    for place in (old, new):
+        (place / "stores").mkdir(parents=True)
+    os.utime(old, (1, 1))
+    setup.collect(state)
+    assert not old.exists() and new.exists()
+
+
+def test_made_anew(tmp_path: Path, state: Path) -> None:
+    def make(command: str, name: str) -> setup.Ready:
+        recipe = Recipe((command,), (), (), (".venv",), "o")
+        root = worktree(tmp_path, name)
+        return asyncio.run(setup.make(recipe, root, state, "k", plain(root), again=True))
+
+    assert (make("mkdir .venv && echo 1 > .venv/x", "a").folders[".venv"] / "x").read_text() == "1\n"
+    with pytest.raises(SetupError):
+        make("exit 1", "b")
+    kept = setup.find(state, "k")
+    assert kept is not None and (kept.folders[".venv"] / "x").read_text() == "1\n"
+    assert (make("mkdir .venv && echo 2 > .venv/x", "c").folders[".venv"] / "x").read_text() == "2\n"
+    assert sorted(path.name for path in (state / "setup").iterdir()) == ["k", "k.lock"]
+
+
+def test_a_line_break_makes_no_line() -> None:
+    text = recipes.shown(configured({"run": ["a\n  reach  nothing"], "allow_net": ["h.example"]}, "o"))
+    assert [line for line in text.split("\n") if line.startswith("  reach")] == ["  reach  h.example"]
+
+
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     """A package index with one package; what it was asked for."""

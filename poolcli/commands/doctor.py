@@ -71,6 +71,7 @@ def look(flags: Mapping[str, Any], *, probe: bool = False) -> Iterator[Finding]:
         yield from running_servers()
         if repo is not None:
             yield checks(settings, repo)
+            yield from packages(settings, repo)
     yield state_folder()
     yield ripgrep()
 
@@ -313,6 +314,28 @@ def checks(settings: Config, repo: Repository) -> Finding:
             "warn", "checks", f"{found.command} ({found.why})", "install it, or name others: --test CMD"
         )
     return Finding("ok", "checks", f"{found.command} ({found.why})")
+
+
+def packages(settings: Config, repo: Repository) -> Iterator[Finding]:
+    """Whether what the lock files name is there for runs; nothing where there is nothing to install."""
+    from poolcli import setup
+
+    try:
+        recipe = setup.recipe_for(settings, repo)
+        ready = setup.ready_for(settings, repo, paths.repository_state(repo.common_dir))
+    except PoolError as error:
+        yield failed("packages", error)
+        return
+    if recipe is None:
+        return
+    own = [name for name in recipe.keeps if os.path.lexists(repo.top / name)]
+    if own:
+        yield Finding("ok", "packages", f"your {', '.join(own)}")
+    elif ready is not None:
+        yield Finding("ok", "packages", f"installed by `pool setup` ({recipe.why})")
+    else:
+        text = f"none installed here ({recipe.why}); if the checks need them: `pool setup`"
+        yield Finding("ok", "packages", text)
 
 
 def state_folder() -> Finding:

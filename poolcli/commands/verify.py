@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,6 +28,9 @@ from poolcli.verdict import finder, sheet_junit, sheet_markdown, sheet_terminal
 from poolcli.verdict.recipes import Recipe, nearest
 from poolcli.verdict.recipes.given import recognised
 from poolcli.verdict.sheet import Sheet, as_json
+
+if TYPE_CHECKING:
+    from poolcli.setup import Ready
 
 #: How git writes a change: whole, without settings of the user's that programs cannot read.
 _DIFF = (
@@ -95,14 +98,16 @@ def verify(
         change = replace(change, task=task)
     if not change.patch.strip():
         raise UsageError(f"{change.subject} changes nothing", "there is nothing to verify")
+    confined = choose.here(settings.sandbox, asks=False)
+    packages = _packages(settings, repo, state) if confined.sandbox.name == "bubblewrap" else None
     wish = verification.Wish(
-        _recipes(settings, repo, change),
+        _recipes(settings, repo, change, packages),
         settings.checks_timeout,
         dict(settings.checks),
         mutants,
         coverage,
+        packages,
     )
-    confined = choose.here(settings.sandbox, asks=False)
     if confined.announcement:
         sys.stderr.write(clean(confined.announcement, keep_newlines=False) + "\n")
     sheet, ended = asyncio.run(_judged(repo, state, change, wish, confined.sandbox))
@@ -237,9 +242,18 @@ def _commit(repo: Repository, name: str) -> str:
     return answer.out.decode().strip() if answer.code == 0 else ""
 
 
-def _recipes(settings: Config, repo: Repository, change: _Change) -> tuple[Recipe, ...]:
+def _packages(settings: Config, repo: Repository, state: Path) -> Ready | None:
+    """The packages of a setup. A place has those of the checkout as it is now, like the user's own `.venv`."""
+    from poolcli import setup
+
+    return setup.ready_for(settings, repo, state)
+
+
+def _recipes(
+    settings: Config, repo: Repository, change: _Change, packages: Ready | None
+) -> tuple[Recipe, ...]:
     """What judges it: what is configured, else what the run was made with, else what the base's files say."""
-    read = _bounded(texts(repo, change.base))
+    read = _installed(_bounded(texts(repo, change.base)), packages)
     if settings.test:
         return (recognised(settings.test, f"given by {settings.origins['test']}", read),)
     if change.checks:
@@ -257,6 +271,18 @@ def _recipes(settings: Config, repo: Repository, change: _Change) -> tuple[Recip
     if not usable:
         raise ChecksError("no checks were found that could judge the change", "name them: --test CMD")
     return usable
+
+
+def _installed(read: Callable[[str], str | None], packages: Ready | None) -> Callable[[str], str | None]:
+    """Also finds the virtual environment of a setup."""
+    if packages is None:
+        return read
+
+    def also(path: str) -> str | None:
+        folder = packages.folders.get(path.removesuffix("/pyvenv.cfg"))
+        return "" if folder is not None and (folder / "pyvenv.cfg").is_file() else read(path)
+
+    return also
 
 
 def _bounded(read: Callable[[str], str | None]) -> Callable[[str], str | None]:
