@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from poolcli.errors import RefusedError
 from poolcli.network.inside import PROGRAM
 from poolcli.run import Run
+from poolcli.sandbox import ownership
 from poolcli.sandbox.base import Confinement
 from poolcli.workspace import Confine, Workspace
 
@@ -78,6 +80,8 @@ async def open_for(run: Run, space: Workspace, entries: Sequence[str]) -> Outlet
         )
     outlet = Outlet(run, run.dir / "proxy")
     await outlet.open(entries)
+    if owner := ownership.foreign_owner(space.repo.top):  # commands have that user's rights
+        os.chown(run.dir / "proxy", *owner)
     before: Confine | None = space.confine
     space.confine = lambda whole: outlet.confine(before(whole) if before else whole)
     return outlet

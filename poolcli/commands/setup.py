@@ -205,8 +205,10 @@ async def _way_out(
         return replace(whole, proxy=path, readable=(*whole.readable, PROGRAM.parent))
 
     await proxy.start(path)
-    space.confine = confine
     try:
+        if owner := ownership.foreign_owner(space.repo.top):  # commands have that user's rights
+            os.chown(path, *owner)
+        space.confine = confine
         yield
     finally:
         await proxy.close()

@@ -284,3 +284,14 @@ def test_doctor_says_it(project: Pool) -> None:
     assert "`pool setup`" in line() and "none installed" in line()
     assert project("setup", "--yes").returncode == 0
     assert "installed by `pool setup`" in line()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root works in another user's checkout")
+def test_root_in_another_users_checkout(project: Pool, tmp_path: Path) -> None:
+    """Commands have that user's rights: the caches, the way out and what was made are within its reach."""
+    (project.home / ".gitconfig").write_text(f"[safe]\n\tdirectory = {project.repo}\n")
+    subprocess.run(["chown", "-R", "nobody", str(project.repo)], check=True)
+    done = project("setup", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = project.do("Fix add", "--test", CHECK, replies=REPLIES)
+    assert run.returncode == 0, run.stdout + run.stderr
