@@ -180,8 +180,11 @@ class Approver:
         path = args.get("path")
         if not isinstance(path, str):
             return Deed(tool, kind)
-        real = self._real(path)
-        return Deed(tool, kind, paths=(path,) if real is None or real == path else (path, real))
+        names: list[str] = []
+        for one in (path, *_further(tool, args)):
+            real = self._real(one)
+            names += (one,) if real is None or real == one else (one, real)
+        return Deed(tool, kind, paths=tuple(names))
 
     def _risk(self, kind: str) -> str:
         if kind in ("edit", "move"):
@@ -193,12 +196,21 @@ class Approver:
         return "it runs with your rights, without a sandbox: it can reach your files and the network"
 
 
+def _further(tool: str, args: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files besides its `path` that a call changes: a patch names them."""
+    if tool not in ("edit", "write"):
+        return ()
+    from poolcli.tools import patched
+
+    return patched.paths(args)
+
+
 def what(tool: str, args: Mapping[str, Any]) -> str:
     """What an answer is about, exactly: the command, the file, else all arguments."""
     if tool == "shell" and isinstance(args.get("command"), str):
         return str(args["command"])
     if isinstance(args.get("path"), str):
-        return str(args["path"])
+        return ", ".join((str(args["path"]), *_further(tool, args)))
     return json.dumps(args, sort_keys=True, ensure_ascii=False)
 
 

@@ -14,6 +14,7 @@ from poolcli.approvals import Approver
 from poolcli.messages import Call
 from poolcli.policy import Decision
 from poolcli.run import Run
+from poolcli.tools import aliases
 from poolcli.tools import contract as contracts
 from poolcli.tools.base import Ctx, Output, ToolError
 from poolcli.tools.registry import Tool
@@ -79,6 +80,9 @@ class Gate:
             )
 
     def _check(self, call: Call, torn: str = "") -> _Checked:
+        if call.args is not None:
+            name, given = aliases.meant(call.name, call.args, self._tools)
+            call = replace(call, name=name, args=given)
         tool = self._tools.get(call.name)
         if call.args is None:
             # Said first: where it broke off, even its name may not be whole.

@@ -71,8 +71,8 @@ class Rule(Struct, frozen=True, order=True):
 
 
 class Deed(Struct, frozen=True):
-    """What a call is about to do. `command` is what it runs, '' for nothing; `paths` are all names of the one file
-    it is about: as the model wrote it and as it really is, relative to the root."""
+    """What a call is about to do. `command` is what it runs, '' for nothing; `paths` are all names of the
+    file it is about (of all files, for a patch): as the model wrote it and as it really is, relative to the root."""
 
     tool: str
     kind: str

@@ -53,6 +53,22 @@ def gate(tools: dict[str, Tool], **more: Any) -> tuple[Gate, Run]:
     return Gate(run, tools, ctx, Approver(**{"mode": "auto", **more})), run
 
 
+def test_a_call_of_another_agents_tool_is_understood() -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def body(ctx: Ctx, **args: Any) -> Output:
+        seen.append(args)
+        return Output("edited")
+
+    patch = "*** Begin Patch\n*** Update File: a.py\n-x\n+y\n*** End Patch\n"
+    one, run = gate({"edit": tool("edit", body)})
+    asyncio.run(one.calls([Call("1", "apply_patch", {"input": patch})]))
+    assert seen == [{"path": "a.py", "old": "", "new": patch}] and done(run) == [("1", True, "")]
+    denied, run = gate({"edit": tool("edit", body)}, rules=forbidding(["edit"], "here"))
+    asyncio.run(denied.calls([Call("1", "apply_patch", {"input": patch})]))
+    assert len(seen) == 1 and done(run) == [("1", False, "refused")]
+
+
 def done(run: Run) -> list[tuple[str, bool, str]]:
     return [(e.data["id"], e.data["ok"], e.data["why"]) for e in run.events if e.type == "tool.done"]
 

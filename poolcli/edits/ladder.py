@@ -127,6 +127,9 @@ def _readings(lines: Lines, edit: Replacement) -> Iterator[tuple[Replacement | N
 def _exact(lines: Lines, edit: Replacement) -> Found:
     if edit.old_open or edit.new_open:
         return _by_key(lines, edit, _itself, "exact")
+    if edit.old.startswith("\n") and lines.carriage and not edit.whole_lines:
+        # A carriage return before it belongs to the same line end: the next step takes both.
+        return None
     spans = lines.occurrences(edit.old)
     spans = _and_last(lines.text, edit.old, spans)
     if edit.whole_lines:

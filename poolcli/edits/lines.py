@@ -20,6 +20,9 @@ PLACES = 50
 #: as 10,000 of them.
 LOOKED = 5000
 
+#: Places of a word from which on searching the text itself is quicker than looking at each.
+FREQUENT = 100
+
 _WORD = re.compile(r"\w+")
 
 #: Blanks that `unspaced` forgets in ASCII texts; others that it forgets and that are in hardly any text.
@@ -87,6 +90,20 @@ class Lines:
             words.setdefault(match[0], []).append(match.start())
         return words
 
+    @cached_property
+    def _vocabulary(self) -> str:
+        return "\n" + "\n".join(self._words) + "\n"
+
+    def _ending(self, end: str) -> list[int]:
+        """Where a word ends in `end`: the places of that ending, from above to below."""
+        known, starts = self._vocabulary, []
+        at = known.find(end + "\n")
+        while at >= 0:
+            word = known[known.rfind("\n", 0, at) + 1 : at + len(end)]
+            starts += [place + len(word) - len(end) for place in self._words[word]]
+            at = known.find(end + "\n", at + 1)
+        return sorted(starts)
+
     def occurrences(self, old: str) -> Iterator[tuple[int, int]]:
         """Where a text is, also where two of them overlap: a text that fits in two ways is not unique."""
         text, size = self.text, len(old)
@@ -94,11 +111,18 @@ class Lines:
         inner = [] if not self.many else [m for m in _WORD.finditer(old) if m.start() and m.end() < size]
         if inner:
             rarest = min(inner, key=lambda match: len(self._words.get(match[0], ())))
-            for at in self._words.get(rarest[0], ()):
-                start = at - rarest.start()
-                if start >= 0 and text.startswith(old, start):
-                    yield start, start + size
-            return
+            places = self._words.get(rarest[0], ())
+            if len(places) <= FREQUENT:
+                for at in places:
+                    start = at - rarest.start()
+                    if start >= 0 and text.startswith(old, start):
+                        yield start, start + size
+                return
+        if self.many and (word := _WORD.match(old)) and word.end() < size:
+            starts = self._ending(word[0])
+            if len(starts) <= FREQUENT:
+                yield from ((start, start + size) for start in starts if text.startswith(old, start))
+                return
         at = text.find(old)
         while at >= 0:
             yield at, at + size

@@ -16,7 +16,8 @@ MOST = 64_000_000
 
 
 class Earlier(Struct, frozen=True):
-    """A file before one change. `before` is None when there was no file; `after` is a hash of what it became."""
+    """A file before one change. `before` is None when there was no file; `after` is a hash of what it became,
+    empty when it is gone."""
 
     path: str
     before: bytes | None
@@ -27,10 +28,10 @@ class Earlier(Struct, frozen=True):
 _KEPT: dict[Path, list[Earlier]] = {}
 
 
-def keep(run: Path, path: str, before: bytes | None, after: bytes) -> None:
+def keep(run: Path, path: str, before: bytes | None, after: bytes | None) -> None:
     """Remember a change of the file at `path` (below the worktree, without links)."""
     kept = _KEPT.setdefault(run, [])
-    kept.append(Earlier(path, before, digest(after)))
+    kept.append(Earlier(path, before, b"" if after is None else digest(after)))
     size = sum(len(one.before or b"") for one in kept)
     while size > MOST:
         size -= len(kept.pop(0).before or b"")

@@ -1,43 +1,81 @@
-"""Replace exact text in a file; everything else of it stays as it is, byte for byte."""
+"""Replace text in a file, exactly or in the one way that it can be meant; all else stays as it is, byte for byte."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from poolcli.tools import files, marks
+from poolcli.tools import files, marks, recalled, syntax
 from poolcli.tools.base import Ctx, Output, ToolError
 from poolcli.tools.diffs import unified
 
-#: Occurrences that an error names.
+if TYPE_CHECKING:
+    from poolcli.edits.results import Landed, Refusal, Span, Step
+
+#: Places that a result names.
 NAMED = 10
 
-#: Characters of a new text that is not in the file by chance.
-DISTINCT = 8
+#: Of lines that were not matched exactly: how many are shown at a place, at how many places, and characters of each.
+LINES, PLACES, WIDTH = 12, 3, 200
 
-#: Lines in which the one nearest to a text that was not found is looked for: the search takes time per line.
-COMPARED = 4000
+#: In what the old text differed from the file, by the step that found it all the same.
+DIFFERED = {
+    "line_ends": "blanks at the ends of lines",
+    "indentation": "indentation",
+    "lookalikes": "signs that look alike",
+    "escapes": "backslashes",
+    "line_numbers": "line numbers",
+    "blank_lines": "blank lines around it",
+    "elided": "lines left out",
+    "similar": "some words",
+}
+
+EMPTY = "old is empty; give the text to replace, or use write for a whole file"
 
 
 class Replaced(Struct, frozen=True):
-    """The text after a replacement, and the lines (of the text before, from 1) where old text began."""
+    """The text after a replacement, and the lines (of the text before, from 1) where old text began.
+
+    `note` says to the model in what a match was not exact and shows the lines; "" when it was.
+    """
 
     text: str
     lines: tuple[int, ...]
+    note: str = ""
 
 
 async def run(ctx: Ctx, path: str, old: str, new: str, all: bool = False) -> Output:
-    """Replace the one occurrence of `old`, or every one with `all`."""
+    """Replace the one occurrence of `old`, or every one with `all`.
+
+    Without `old`, `new` may be a patch or blocks; or, after edits that missed, a whole function.
+    """
+    from poolcli.tools import patched
+
+    if not old and (edits := patched.read(path, new)) is not None:
+        if not isinstance(edits, list):
+            raise patched.refused(ctx, edits.path or path, edits, "")
+        return patched.run(ctx, edits)
     place = files.locate(ctx, path)
     decoded = files.decode(files.load(place))
     marks.refuse(old, decoded.text, what="old")
     marks.refuse(new, decoded.text, what="new")
-    done = replace(decoded.text, old, new, path=place.name, every=all)
+    if not old:
+        done = _without_old(ctx, place.name, decoded.text, new)
+    else:
+        _refuse_patch(path, decoded.text, new)
+        found = _found(decoded.text, old, new, every=all)
+        if not isinstance(found, Replaced):
+            raise patched.refused(ctx, place.name, found, decoded.text, old, old.replace("\r\n", "\n"))
+        done = found
     files.store(place, files.encode(done.text, decoded), ctx.outputs)
+    recalled.landed(ctx.outputs, place.name, done.text)
     diff = unified(place.name, files.printable(decoded.text), files.printable(done.text))
-    return Output(edited_text(place.name, *done.lines), ({"type": "diff", "path": place.name, "diff": diff},))
+    said = edited_text(place.name, *done.lines) + done.note
+    if wrong := syntax.broken(place.name, decoded.text, done.text):
+        said += f"\n{wrong}"
+    return Output(said, ({"type": "diff", "path": place.name, "diff": diff},))
 
 
 def edited_text(path: str, *lines: int) -> str:
@@ -48,117 +86,84 @@ def edited_text(path: str, *lines: int) -> str:
 
 
 def replace(text: str, old: str, new: str, *, path: str = "the file", every: bool = False) -> Replaced:
-    """Replace `old` by `new` where it is the only occurrence, or everywhere with `every`.
+    """Replace `old` by `new` at the only place that it can mean, or everywhere with `every`.
 
-    Lines of `old` match lines that end in CRLF too; what replaces them takes over their line ends. Raises
-    ToolError when nothing would change, when `old` is not there, or when it is there more than once.
+    What replaces lines takes over their line ends. Raises ToolError when nothing would change, when `old` is not
+    there, when it is there more than once, or when it is not clear what is meant.
     """
-    if old == new:
-        raise ToolError("old and new are the same")
     if not old:
-        raise ToolError("old is empty; give the text to replace, or use write for a whole file")
-    found = list(_spans(text, old))
-    if not found and "\r\n" in old and "\r" not in text:
-        # The model wrote CRLF for a file of LF.
-        old, new = old.replace("\r\n", "\n"), new.replace("\r\n", "\n")
-        found = list(_spans(text, old))
-    if not found:
-        raise ToolError(f"old text not found in {path}{_advice(text, old, new)}")
-    if len(found) > 1 and not every:
-        lines = _line_numbers(text, [start for start, _ in found])
-        where = f"{len(found)} times in {path} (lines {_listed(lines)})"
-        raise ToolError(f"old text occurs {where}; give more lines around it")
-    spans = list(_apart(found))
-    changed = "".join(_replaced(text, spans, new))
-    if changed == text:
-        raise ToolError("old and new are the same")
-    return Replaced(changed, tuple(_line_numbers(text, [start for start, _ in spans])))
+        raise ToolError(EMPTY)
+    found = _found(text, old, new, every=every)
+    if not isinstance(found, Replaced):
+        raise ToolError(f"{path}: {files.printable(found.message)}")
+    return found
 
 
-def _spans(text: str, old: str) -> Iterator[tuple[int, int]]:
-    """Where `old` occurs, occurrences that overlap included: a text that fits in two ways is not unique."""
-    if "\r" in text and "\n" in old:
-        lines = old.replace("\r\n", "\n").split("\n")
-        pattern = re.compile(r"\r?\n".join(map(re.escape, lines)))
-        at = 0
-        while match := pattern.search(text, at):
-            yield match.span()
-            # Past the first character, and CRLF is one: else its LF alone would count once more.
-            at = match.start() + (2 if text.startswith("\r\n", match.start()) else 1)
-        return
-    at = text.find(old)
+def _found(text: str, old: str, new: str, *, every: bool) -> Replaced | Refusal:
+    from poolcli.edits import replace as edits
+    from poolcli.edits.results import Refusal
+
+    landed = edits.replace(text, old, new, every=every)
+    if isinstance(landed, Refusal):
+        return landed
+    if lines := _exact_lines(text, old, landed, every=every):
+        return Replaced(landed.text, lines)
+    note = inexact(landed.text, landed.spans, landed.steps)
+    return Replaced(landed.text, tuple(span.first for span in landed.spans), note)
+
+
+def _exact_lines(text: str, old: str, landed: Landed, *, every: bool) -> tuple[int, ...]:
+    """The lines where the old text begins, when it is there exactly but perhaps for CRLF; else none."""
+    if not set(landed.steps) <= {"exact", "line_ends"}:
+        return ()
+    if "\r" in text or "\r" in old:
+        text, old = text.replace("\r\n", "\n"), old.replace("\r\n", "\n")
+    lines: list[int] = []
+    line, counted, at = 1, 0, text.find(old)
     while at >= 0:
-        yield at, at + len(old)
-        at = text.find(old, at + 1)
-
-
-def _apart(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The spans from the left that do not overlap an earlier one, as str.replace takes them."""
-    end = 0
-    for span in spans:
-        if span[0] >= end:
-            yield span
-            end = span[1]
-
-
-def _replaced(text: str, spans: Sequence[tuple[int, int]], new: str) -> Iterator[str]:
-    at = 0
-    for start, end in spans:
-        yield text[at:start]
-        yield _with_line_ends(new, text, text[start:end])
-        at = end
-    yield text[at:]
-
-
-def _with_line_ends(new: str, text: str, old: str) -> str:
-    """`new` with the line ends of what it replaces, else of most of the file."""
-    if "\r\n" not in text or "\n" not in new:
-        return new
-    plain = new.replace("\r\n", "\n")
-    sample = old if "\n" in old else text
-    crlf = sample.count("\r\n")
-    return plain.replace("\n", "\r\n") if crlf * 2 > sample.count("\n") else plain
-
-
-def _line_numbers(text: str, starts: Sequence[int]) -> list[int]:
-    lines, line, at = [], 1, 0
-    for start in starts:
-        line += text.count("\n", at, start)
-        at = start
+        line, counted = line + text.count("\n", counted, at), at
         lines.append(line)
-    return lines
+        at = text.find(old, at + len(old)) if every else -1
+    return tuple(lines)
+
+
+def inexact(text: str, spans: Sequence[Span], steps: Sequence[Step]) -> str:
+    """What to say about edits that were not matched exactly, with the lines as they are now; "" when all were."""
+    differed = list(dict.fromkeys(DIFFERED[step] for step in steps if step in DIFFERED))
+    if not differed:
+        return ""
+    said = [f"(old was not there exactly: it differed in {' and '.join(differed)}; the lines are now:)"]
+    lines = text.split("\n")
+    for span in [span for span, step in zip(spans, steps, strict=True) if step in DIFFERED][:PLACES]:
+        first, last = max(1, span.after_first - 1), min(span.after_last + 1, len(lines))
+        shown = lines[first - 1 : min(last, first + LINES - 1)]
+        said += [f"{number}\t{line.rstrip(chr(13))[:WIDTH]}" for number, line in enumerate(shown, first)]
+        said += ["…"] * (last - first + 1 > LINES)
+    return files.printable("\n" + "\n".join(said))
+
+
+def _without_old(ctx: Ctx, name: str, text: str, new: str) -> Replaced:
+    """Text for an empty file; or a whole function, which is what a refusal asks for after edits that missed."""
+    if not text and new:
+        return Replaced(new, (1,))
+    if recalled.often(ctx.outputs, name) and name.endswith(".py"):
+        from poolcli.tools import definition
+
+        if (found := definition.replaced(text, new)) is not None and found[0] != text:
+            return Replaced(found[0], (found[1],))
+    raise ToolError(EMPTY)
+
+
+def _refuse_patch(path: str, text: str, new: str) -> None:
+    """Refuse to write a patch of a file into that file, where it would be in the place of code."""
+    if "*** Begin Patch" not in new and "<<<<<<< SEARCH" not in new:
+        return
+    from poolcli.tools import patched
+
+    if patched.read(path, new, own=True) is not None and new.lstrip()[:12] not in text:
+        raise ToolError("new is a patch; to apply it leave old empty")
 
 
 def _listed(lines: Sequence[int]) -> str:
     shown = ", ".join(map(str, lines[:NAMED]))
     return shown if len(lines) <= NAMED else f"{shown}, …"
-
-
-def _advice(text: str, old: str, new: str) -> str:
-    """What to do about text that was not found."""
-    if re.match(r"\s*\d+\t", old):
-        return "; leave out the line numbers that read shows"
-    if len(new.strip()) >= DISTINCT and (at := text.find(new)) >= 0:
-        return f"; the new text is already there at line {_line_numbers(text, [at])[0]}"
-    near = _nearest(text, old)
-    return f"; {near}copy it exactly as read shows it"
-
-
-def _nearest(text: str, old: str) -> str:
-    """The line of the file nearest to the longest line of `old`, for the model to copy."""
-    wanted = max((line.strip() for line in old.splitlines()), key=len, default="")
-    lines = text.split("\n")
-    if not wanted or len(lines) > COMPARED:
-        return ""
-    stripped = [line.strip() for line in lines]
-    if wanted in stripped:
-        at = stripped.index(wanted)
-    else:
-        import difflib
-
-        close = difflib.get_close_matches(wanted, (s for s in stripped if s), n=1, cutoff=0.6)
-        if not close:
-            return ""
-        at = stripped.index(close[0])
-    shown = files.printable(lines[at].rstrip("\r"))
-    return f"nearest is line {at + 1}: {shown[:200]!r}; "

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from poolcli.tools import bounds, files
+from poolcli.tools import bounds, files, recalled
 from poolcli.tools.base import Ctx, Output, ToolError
 
 #: Lines of one call: about 4,000 tokens of ordinary code.
@@ -29,10 +29,10 @@ async def run(ctx: Ctx, path: str, offset: int = 1, limit: int = LINES) -> Outpu
     place = files.locate_readable(ctx, path)
     fd = files.open_regular(place)
     with open(fd, "rb") as file:  # noqa: PTH123 (a descriptor)
-        return Output(_shown(file, place.name, offset, limit))
+        return Output(_shown(ctx, file, place.name, offset, limit))
 
 
-def _shown(file: BinaryIO, name: str, offset: int, limit: int) -> str:
+def _shown(ctx: Ctx, file: BinaryIO, name: str, offset: int, limit: int) -> str:
     size = os.fstat(file.fileno()).st_size
     head = file.read(files.SNIFFED)
     if files.is_binary(head):
@@ -40,6 +40,7 @@ def _shown(file: BinaryIO, name: str, offset: int, limit: int) -> str:
     if size > HELD:
         return _from_large(file, head, name, offset, limit)
     decoded = files.decode(head + file.read(HELD))
+    recalled.show(ctx.outputs, name, decoded.text)
     text = files.printable(decoded.text)
     note = "" if decoded.valid else "\n(not valid UTF-8: some bytes are shown as \N{REPLACEMENT CHARACTER})"
     return numbered(text, offset, limit, name=name) + note

@@ -16,7 +16,7 @@ async def run(ctx: Ctx, path: str) -> Output:
             if kept is None:
                 raise ToolError(f"there is no edit of {place.name} to take back; read it and edit it")
             now = folder.read(place.path, files.LARGEST) if folder.there(place.path) else None
-            if now is None or earlier.digest(now) != kept.after:
+            if (b"" if now is None else earlier.digest(now)) != kept.after:
                 raise ToolError(f"{place.name} was changed since by something else; read it and edit it")
             if kept.before is None:
                 folder.remove(kept.path)
@@ -26,5 +26,5 @@ async def run(ctx: Ctx, path: str) -> Output:
         raise files.unusable(place, error) from error
     earlier.forget(ctx.outputs, kept)
     text = f"took back the last edit of {place.name}" + ("; it is gone" if kept.before is None else "")
-    old, new = (files.printable(files.decode(data).text) for data in (now, kept.before or b""))
+    old, new = (files.printable(files.decode(data).text) for data in (now or b"", kept.before or b""))
     return Output(text, ({"type": "diff", "path": place.name, "diff": unified(place.name, old, new)},))

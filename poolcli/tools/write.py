@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from poolcli.tools import files, marks
+from poolcli.tools import files, marks, recalled, syntax
 from poolcli.tools.base import Ctx, Output, ToolError
 from poolcli.tools.diffs import unified
 
 
 async def run(ctx: Ctx, path: str, content: str) -> Output:
-    """Write `content`; folders are made as needed."""
+    """Write `content`; folders are made as needed. A patch of that very file is applied instead."""
+    from poolcli.tools import patched
+
+    if (edits := patched.read(path, content, own=True)) is not None:
+        if not isinstance(edits, list):
+            raise patched.refused(ctx, edits.path or path, edits, "")
+        return patched.run(ctx, edits)
     place = files.locate(ctx, path)
     before = _before(place)
     like = before or files.Decoded("")
@@ -22,7 +28,11 @@ async def run(ctx: Ctx, path: str, content: str) -> Output:
     data = files.encode(text, files.Decoded("", like.codec, like.bom))
     files.store(place, data, ctx.outputs)
     diff = unified(place.name, files.printable(before.text) if before else None, text)
-    return Output(wrote_text(place.name, content), ({"type": "diff", "path": place.name, "diff": diff},))
+    recalled.landed(ctx.outputs, place.name, text)
+    said = wrote_text(place.name, content)
+    if wrong := syntax.broken(place.name, before.text if before else None, text):
+        said += f"\n{wrong}"
+    return Output(said, ({"type": "diff", "path": place.name, "diff": diff},))
 
 
 def wrote_text(path: str, content: str) -> str:

@@ -40,3 +40,14 @@ def test_what_looks_alike_is_found_sign_by_sign(text, old):
         return
     for start, end in ladder._alike(Lines(text), plain):
         assert text[start:end].translate(ladder.LOOKALIKE) == plain
+
+
+@given(TEXTS, st.text(alphabet="ab. \n", min_size=1, max_size=4), st.sampled_from([0, 1, 100]))
+def test_occurrences_by_an_index_of_words(text, old, frequent):
+    plain, indexed = Lines(text), Lines(text)
+    indexed.many = True
+    before, lines.FREQUENT = lines.FREQUENT, frequent
+    try:
+        assert list(indexed.occurrences(old)) == list(plain.occurrences(old))
+    finally:
+        lines.FREQUENT = before
