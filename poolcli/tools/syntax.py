@@ -11,11 +11,13 @@ LARGEST = 1_000_000
 #: Characters of what a parser says.
 SAID = 160
 
-#: Languages by suffix, as the collections of tree-sitter's grammars name them.
+#: By suffix the package of a grammar for tree-sitter, and its function that gives the language.
 GRAMMARS = {
-    ".js": "javascript", ".mjs": "javascript", ".jsx": "javascript", ".ts": "typescript", ".tsx": "tsx",
-    ".go": "go", ".rs": "rust", ".java": "java", ".c": "c", ".h": "c", ".cc": "cpp", ".cpp": "cpp", ".hpp": "cpp",
-    ".rb": "ruby", ".php": "php", ".cs": "csharp", ".kt": "kotlin", ".sh": "bash",
+    ".js": ("javascript", "language"), ".mjs": ("javascript", "language"), ".jsx": ("javascript", "language"),
+    ".ts": ("typescript", "language_typescript"), ".tsx": ("typescript", "language_tsx"),
+    ".go": ("go", "language"), ".rs": ("rust", "language"), ".java": ("java", "language"), ".c": ("c", "language"),
+    ".cc": ("cpp", "language"), ".cpp": ("cpp", "language"), ".hpp": ("cpp", "language"),
+    ".rb": ("ruby", "language"), ".sh": ("bash", "language"),
 }  # fmt: skip
 
 #: Says what is wrong with a text, with its line where that is known; "" when nothing is.
@@ -45,7 +47,7 @@ def _parser(path: str) -> Parser | None:
     known: dict[str, Parser] = {".py": _python, ".pyi": _python, ".json": _json, ".toml": _toml}
     if suffix in known:
         return known[suffix]
-    return _grammar(GRAMMARS[suffix]) if suffix in GRAMMARS else None
+    return _grammar(*GRAMMARS[suffix]) if suffix in GRAMMARS else None
 
 
 def _python(text: str) -> str:
@@ -82,15 +84,15 @@ def _toml(text: str) -> str:
     return ""
 
 
-def _grammar(language: str) -> Parser | None:
-    """A parser of tree-sitter, where a collection of its grammars is installed."""
+def _grammar(package: str, function: str) -> Parser | None:
+    """A parser of tree-sitter, where its grammar is installed; nothing is fetched."""
+    import importlib
+
     try:
-        from tree_sitter_language_pack import get_parser  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return None
-    try:
-        parser = get_parser(language)
-    except Exception:  # a collection without this grammar; each raises what it likes
+        sitter = importlib.import_module("tree_sitter")
+        language = getattr(importlib.import_module(f"tree_sitter_{package}"), function)()
+        parser = sitter.Parser(sitter.Language(language))
+    except (ImportError, AttributeError, TypeError, ValueError):  # not there, or of versions that do not fit
         return None
 
     def parse(text: str) -> str:
