@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _PATCH = re.compile(r"\s*\*\*\* (?:Begin Patch|(?:Add|Update|Delete) File: )")
 _DIFF = re.compile(r"\s*(?:diff --git |--- \S.*\n\+\+\+ \S|@@ )")
 _HEAD = re.compile(r"\s*(?:.*\n){0,3}?<{5,9} *SEARCH\b")
-_TAIL = re.compile(r"(?m)^\s*>{5,9} *REPLACE\s*(?:^\s*[`~]{3,}\s*)?\Z")
+_TAIL = re.compile(r"(?m)^[ \t]*>{5,9} *REPLACE[ \t\r]*\n?(?:[ \t]*[`~]{3,})?\Z")
 _FENCE = re.compile(r"\s*(`{3,}|~{3,})[^\n]*\n(?:.*\n)?\1\s*\Z", re.DOTALL)
 
 #: Files that may hold a patch as their text.
@@ -41,7 +41,7 @@ def read(path: str, text: str, *, own: bool = False) -> list[FileEdit] | Refusal
     With `own` only edits that are also about the file at `path` count: else the text may be meant as its content.
     """
     fenced = _FENCE.fullmatch(text)
-    formatted = _PATCH.match(text) or _DIFF.match(text) or (_HEAD.match(text) and _TAIL.search(text))
+    formatted = _PATCH.match(text) or _DIFF.match(text) or (_HEAD.match(text) and _TAIL.search(text.rstrip()))
     if not fenced and not formatted:
         return None
     from poolcli.edits import formats
