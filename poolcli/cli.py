@@ -449,7 +449,10 @@ def checks_run(
     checks_timeout: ChecksTimeout = None,
     json: Annotated[bool, typer.Option("--json", help="Every test's outcome, as one JSON array.")] = False,
 ) -> None:
-    """Run the checks in your checkout, those nearest to what changed first; exit code 0 means that all pass."""
+    """Run the checks in your checkout, those nearest to what changed first; exit code 0 means that all pass.
+
+    They run with your rights, outside the sandbox, as when you type them yourself.
+    """
     from poolcli.commands import checks as command
 
     _exit(command.run(tests or [], {"test": test, "checks_timeout": checks_timeout}, json=json))

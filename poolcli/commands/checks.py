@@ -102,7 +102,11 @@ def run(tests: Sequence[str], flags: Mapping[str, Any], *, json: bool = False) -
         raise ChecksError("no checks were found", "name them: --test CMD, or [checks] in .pool/config.toml")
     outcomes = []
     for check, selected in chosen:
-        outcome = asyncio.run(_run(check, selected, repo.top, settings.checks_timeout, quiet=json))
+        try:
+            outcome = asyncio.run(_run(check, selected, repo.top, settings.checks_timeout, quiet=json))
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+            return int(Exit.INTERRUPTED)
         outcomes.append(outcome)
         if not json:
             sys.stdout.write(clean(_result(outcome)) + "\n")
@@ -217,7 +221,7 @@ async def _run(check: Check, tests: Sequence[str], top: Path, timeout: float, *,
         measured = await measuring.measure(
             check.recipe, execute, root=top, scratch=Path(place), tests=tests, say=say
         )
-    return _read(check, measured)
+    return _read(check, measured, tests)
 
 
 def _ended(check: Check, command: str, finished: Finished) -> Outcome:
@@ -228,8 +232,10 @@ def _ended(check: Check, command: str, finished: Finished) -> Outcome:
     return Outcome(check.name, command, status, finished.exit_code, finished.seconds, output=finished.output)
 
 
-def _read(check: Check, measured: measuring.Measured) -> Outcome:
-    """How the tests ended, by what they said one by one."""
+def _read(check: Check, measured: measuring.Measured, tests: Sequence[str] = ()) -> Outcome:
+    """How the tests ended, by what they said one by one. `tests` are those that were asked for, if not all."""
+    from poolcli.verdict.reports import NOTHING
+
     results = measured.results
     base = _ended(check, measured.command, measured.finished)
     status = base.status
@@ -239,8 +245,16 @@ def _read(check: Check, measured: measuring.Measured) -> Outcome:
         counts[case.outcome] = counts.get(case.outcome, 0) + 1
     if status == "passed" and results.bad:
         status = "failed"
-    if status == "passed" and not counts and measured.recipe.runner not in measuring.UNREAD:
+    unread = measured.recipe.runner in measuring.UNREAD
+    if status == "passed" and not counts and not unread:
         status = "none"  # of a runner whose results are understood, none is no success
+    problem, note = results.problem, measured.note
+    if status in ("passed", "none") and tests and not (unread or counts.keys() - {"skipped"}):
+        # Some runners call a test skipped that a name leaves out.
+        status = "none"
+        problem = f"no such test, or it is skipped: {', '.join(tests)}"
+    if unread and not counts and base.exit_code is not None and problem.startswith(NOTHING):
+        problem, note = "", "; ".join(filter(None, (note, "judged by its exit code")))
     return replace(
         base,
         status=status,
@@ -248,8 +262,8 @@ def _read(check: Check, measured: measuring.Measured) -> Outcome:
         tests={case.id: case.outcome for case in cases},
         texts={case.id: case.text for case in cases if case.outcome in ("failed", "error")},
         source=results.source,
-        note=measured.note,
-        problem=results.problem,
+        note=note,
+        problem=problem,
         hung=results.hung,
         crashed=results.crashed,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -171,3 +173,34 @@ def test_a_line_at_a_terminal_says_that_it_runs(repository) -> None:
     assert "test: " in text and "second" in text
     assert text.endswith("\r\x1b[K")
     assert "\x1b[2J" not in text  # what a check writes does not reach the terminal as it is
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_a_name_that_no_test_has_is_no_success(repository) -> None:
+    test = "const test = require('node:test');\ntest('adds', () => {});\ntest('fails', () => { throw 1; });\n"
+    root = repository({"package.json": '{"scripts": {"test": "node --test"}}', "sum.test.js": test})
+    done = pool(root, "run", "nosuchtest")
+    assert done.returncode == 3
+    assert "no such test, or it is skipped: nosuchtest" in done.stdout
+    assert pool(root, "run", "sum.test.js > adds").returncode == 0
+
+
+def test_of_a_script_the_exit_code_is_all(repository) -> None:
+    done = pool(repository(PYTEST_FILES), "run", "--test", "true")
+    assert "note: judged by its exit code" in done.stdout and "problem" not in done.stdout
+
+
+def test_an_interrupt_is_said(repository) -> None:
+    root = repository({"a.txt": ""})
+    child = subprocess.Popen(
+        [sys.executable, "-m", "poolcli", "checks", "run", "--test", "echo begun; sleep 60"],
+        cwd=root,
+        env={**environment(root.parent), "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr is not None
+    child.stderr.readline()  # what runs
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=30)
+    assert child.returncode == 130 and said.endswith("interrupted\n")
