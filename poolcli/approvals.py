@@ -119,7 +119,16 @@ class Approver:
 
     def decide(self, tool: str, kind: str, args: Mapping[str, Any]) -> Decision:
         """What the rules and the mode say about a call."""
-        return policy.decide(self._deed(tool, kind, args), self._rules, self._mode, confined=self.confined)
+        decision = policy.decide(
+            self._deed(tool, kind, args), self._rules, self._mode, confined=self.confined
+        )
+        path = args.get("path")
+        unasked = decision.verdict == "ask" and decision.rule is None and kind in policy.LOOKING
+        if unasked and isinstance(path, str) and self._real(path) is None:
+            # Nobody is asked for what the tool refuses whatever they say. Not allowed either: a link may have
+            # been turned until the tool looks.
+            return Decision("deny", f"{path} is no path inside the worktree")
+        return decision
 
     async def settle(
         self, run: Run, call: str, tool: str, kind: str, args: Mapping[str, Any], decision: Decision

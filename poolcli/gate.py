@@ -189,11 +189,21 @@ class Gate:
     def _interrupted(self, pending: Sequence[_Checked]) -> None:
         """Give the calls of this reply that have no result yet the result `interrupted`."""
         answered: set[str] = set()
+        started: set[str] = set()
+        asked: set[str] = set()
         for event in reversed(self._run.events):
             if event.type == "model.replied":
                 break
             if event.type == "tool.done":
                 answered.add(event.data["id"])
+            elif event.type == "tool.started":
+                started.add(event.data["id"])
+            elif event.type == "asked":
+                asked.add(event.data["call"])
         for item in pending:
-            if item.call.id not in answered:
-                self._finish(item, Output("interrupted before it ended", ok=False), "interrupted", 0.0)
+            if (id := item.call.id) in answered:
+                continue
+            text = "interrupted before it ended"
+            if id not in started:
+                text = "not run: interrupted" + (" at the question" if id in asked else "")
+            self._finish(item, Output(text, ok=False), "interrupted", 0.0)

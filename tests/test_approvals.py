@@ -90,6 +90,14 @@ def test_the_real_path_counts_too(run: Run) -> None:
     assert approver.decide("write", "edit", {"path": "other", "content": ""}).verdict == "allow"
 
 
+def test_nobody_is_asked_for_what_lies_outside(run: Run) -> None:
+    approver = Approver(mode="ask", sandbox="x", real=lambda path: None if path.startswith("/") else path)
+    assert approver.decide("read", "read", {"path": "/home/.ssh/id_rsa"}).verdict == "deny"
+    assert approver.decide("read", "read", {"path": "id_rsa"}).verdict == "ask"
+    asked = Approver([Rule("ask", "read", "x:1", tool="read")], sandbox="x", real=lambda path: None)
+    assert asked.decide("read", "read", {"path": "/x"}).verdict == "ask"
+
+
 def test_the_file_is_private_and_a_damaged_one_remembers_nothing(tmp_path: Path) -> None:
     remembered = Remembered(tmp_path / "approvals.json")
     key = {"tool": "shell", "sha256": "0", "sandbox": "x"}

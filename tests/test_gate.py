@@ -148,6 +148,26 @@ def test_cancellation_answers_every_call() -> None:
     assert sorted(ids) == ["1", "2", "3"] and len(set(ids)) == 3
 
 
+def test_what_was_interrupted_at_its_question_did_not_run() -> None:
+    class Thinking:
+        async def ask(self, question: Any) -> Any:
+            await asyncio.sleep(60)
+
+    it, run = gate({"write": tool("write", echo)}, mode="ask", person=Thinking())
+
+    async def interrupted() -> None:
+        calls = [Call(id, "write", {"path": id, "content": ""}) for id in ("1", "2")]
+        task = asyncio.create_task(it.calls(calls))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(interrupted())
+    said = {event.data["id"]: event.data["text"] for event in run.events if event.type == "tool.done"}
+    assert said == {"1": "not run: interrupted at the question", "2": "not run: interrupted"}
+
+
 def test_repetition_is_told_and_then_ends() -> None:
     it, run = gate({"read": tool("read", echo)})
     with pytest.raises(Repeating):
