@@ -70,6 +70,8 @@ NOT_RUN = "pool was stopped before this call ran; make it again if it is still n
 
 #: Said at the beginning: at the end it is late.
 NO_CHECKS = "none found, so the result will not be verified; --test COMMAND names them"
+#: The same where that was said to be fine.
+NO_CHECKS_WANTED = "none, as you said is fine"
 
 #: How Python, node, go and cargo say that a package is not there, with its name.
 _NO_PACKAGE = re.compile(
@@ -564,7 +566,7 @@ def _started(
         hashes={"prompts": prompts.fingerprint(system), "contracts": prompts.fingerprint(repr(schemas))},
         checks={"command": checks.command, "source": checks.source, "why": checks.why}
         if checks
-        else {"command": "", "source": "", "why": NO_CHECKS},
+        else {"command": "", "source": "", "why": NO_CHECKS_WANTED if task.unchecked else NO_CHECKS},
         unchecked=task.unchecked,
         budget={
             "turns": config.max_turns,

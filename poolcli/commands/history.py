@@ -25,9 +25,10 @@ def show(ref: str, *, json: bool, plain: bool) -> int:
     view = choose(
         json=json, plain=plain, quiet=False, stdout=sys.stdout, stderr=sys.stderr, patch_to_stdout=False
     )
+    running = reading.locked(run_dir)  # asked first: a run that ends meanwhile says so in its log
     for event in reading.read(run_dir):
         view(event)
-    view.close()
+    view.close(running=running)
     return 0
 
 

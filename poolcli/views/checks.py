@@ -13,6 +13,7 @@ FAILING_NAMES = 4  # the log has the rest; a long list would push the work off t
 
 _WHEN = {"baseline": "before any change", "round": "checked by pool", "verdict": "in a fresh checkout"}
 _STATUS = {"timeout": "timed out", "error": "could not run", "none": "no test ran"}
+UNBUILT = "not run: the build fails"
 
 
 def done(data: Mapping[str, Any]) -> list[Block]:
@@ -50,6 +51,8 @@ def _numbers(data: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def _counts(data: Mapping[str, Any]) -> Fact:
     """`1 failed, 3 passed`, or words where the checks gave no counts."""
+    if data.get("built") is False:
+        return ((UNBUILT, "bad"),)
     failed, passed, skipped = _numbers(data)
     ok = bool(data.get("ok"))
     words: list[tuple[str, Tone]] = []
@@ -85,9 +88,14 @@ def before_after(before: Mapping[str, Any] | None, after: Mapping[str, Any] | No
 
 
 def _state(data: Mapping[str, Any], *, whole: bool = False) -> str:
-    failed, passed, _ = _numbers(data)
+    failed, passed, skipped = _numbers(data)
     if data.get("ok"):
-        return (f"all {passed} passing" if whole else f"{passed} passing") if passed else "passing"
+        if not passed:
+            return "passing"
+        every = "all " if whole and not skipped else ""
+        return f"{every}{passed} passing" + (f", {skipped} skipped" if whole and skipped else "")
+    if data.get("built") is False:
+        return UNBUILT
     if failed:
         return f"{failed} failing" + (f", {passed} passing" if whole and passed else "")
     return _STATUS.get(str(data.get("status"))) or "failing"

@@ -17,8 +17,8 @@ class View(Protocol):
     def recall(self, event: Event) -> None:
         """Take an event into account without showing it."""
 
-    def close(self) -> None:
-        """Finish the output."""
+    def close(self, *, running: bool = False) -> None:
+        """Finish the output. `running`: the events end here, but another process goes on with the run."""
 
 
 def choose(

@@ -25,5 +25,5 @@ class JsonlView:
     def recall(self, event: Event) -> None:
         """Nothing: each event stands for itself."""
 
-    def close(self) -> None:
+    def close(self, *, running: bool = False) -> None:
         """Nothing is left to write."""

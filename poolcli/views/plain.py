@@ -54,9 +54,9 @@ class PlainView:
         """Take an event into account that was shown before, by another process."""
         self._wording.blocks(event)
 
-    def close(self) -> None:
+    def close(self, *, running: bool = False) -> None:
         """Say where a run stands that has not ended."""
-        self._write(self._wording.rest())
+        self._write(self._wording.rest(running=running))
 
     def _write(self, blocks: list[Block]) -> None:
         lines: list[str] = []

@@ -62,13 +62,13 @@ class TerminalView:
         """Take an event into account that was shown before, by another process."""
         self._wording.blocks(event)
 
-    def close(self) -> None:
+    def close(self, *, running: bool = False) -> None:
         """Take the moving rows away and say where a run stands that has not ended."""
         if self._footer is not None:
             # A terminal that is gone needs no tidying.
             with contextlib.suppress(OSError, ValueError):
                 self._footer.stop()
-        self._show(self._wording.rest())
+        self._show(self._wording.rest(running=running))
 
     def _feed(self, event: Event) -> None:
         footer = self._footer or self._make_footer()

@@ -57,10 +57,13 @@ class Wording:
         handler = _HANDLERS.get(event.type)
         return handler(self, event.data, event) if handler else []
 
-    def rest(self) -> list[Block]:
-        """What to show when no more events come: a word where the run has not ended."""
+    def rest(self, *, running: bool = False) -> list[Block]:
+        """What to show when no more events come: a word where the run has not ended. `running`: another process is
+        at it."""
         if not self._open:
             return []
+        if running:
+            return [Note("info", "the run is still running; this is how far it has come")]
         return [Note("warning", f"the log ends here; the run has not ended: pool resume {self._short}")]
 
     @property
@@ -190,7 +193,7 @@ class Wording:
         return [
             Note(
                 "error" if finding.get("severity") == "high" else "info",
-                line(f"{finding.get('path', '')}:{finding.get('line', 0)}: {finding.get('text', '')}"),
+                line(_found(finding)),
             )
             for finding in found[:FINDINGS]
         ]
@@ -258,6 +261,9 @@ class Wording:
         resume = (f"pool resume {self._short}", "go on from here")
         if status in ("verified", "unchecked"):
             return (diff, apply) if changed else ()
+        if status == "usage" and self._first_turn:
+            # Without a first message there is nothing to go on from.
+            return (("pool doctor", "see what is missing"),)
         if status in ("usage", "model_failed"):
             return (("pool doctor", "see what is missing"), resume)
         return (diff, resume) if changed else (resume,)
@@ -285,6 +291,13 @@ _HANDLERS = {
     "applied": Wording._applied,
     "undone": Wording._undone,
 }
+
+
+def _found(finding: Mapping[str, Any]) -> str:
+    """`file.py:3: text`, without what is not known of the place."""
+    path, number = finding.get("path"), finding.get("line")
+    where = f"{path}:{number}: " if path and number else f"{path}: " if path else ""
+    return f"{where}{finding.get('text', '')}"
 
 
 def _patch(patch: Mapping[str, Any]) -> str:

@@ -136,6 +136,8 @@ def test_failing_tests_are_named_and_the_rest_counted():
         (run(3, 9), run(0, 12), "3 failing → all 12 passing"),
         (run(3, 9), run(1, 11), "3 failing → 1 failing, 11 passing"),
         (run(0, 12), run(0, 12), "12 passing → all 12 passing"),
+        (run(1, 2), run(0, 3, counts={"passed": 3, "skipped": 1}), "1 failing → 3 passing, 1 skipped"),
+        (run(ok=False, built=False), run(0, 3), "not run: the build fails → all 3 passing"),
         (run(ok=False), run(ok=True), "failing → passing"),
         (run(2, 1), None, "2 failing before, not decided since"),
         (None, run(0, 2), "all 2 passing"),
@@ -204,6 +206,7 @@ def end(status, files=1):
         ("verified", 0, "VERIFIED", []),
         ("not_verified", 1, "NOT VERIFIED", ["pool diff 4f2a", "pool resume 4f2a"]),
         ("interrupted", 0, "INTERRUPTED", ["pool resume 4f2a"]),
+        ("usage", 0, "NOT RUN", ["pool doctor"]),
         ("model_failed", 0, "MODEL FAILED", ["pool doctor", "pool resume 4f2a"]),
         ("something_new", 0, "SOMETHING_NEW", ["pool resume 4f2a"]),
     ],
@@ -226,6 +229,10 @@ def test_a_run_without_checks_says_that_nothing_was_verified():
 def test_a_log_that_just_ends_says_so():
     *_, note = say(START)
     assert isinstance(note, Note) and "pool resume 4f2a" in note.text
+    wording = Wording()
+    wording.blocks(Event("r-4f2a", 1, 0.0, *START))
+    (note,) = wording.rest(running=True)
+    assert "still running" in note.text and "resume" not in note.text
     assert isinstance(say(START, end("verified"))[-1], Verdict)
     assert isinstance(say(START, end("verified"), ("run.resumed", {}))[-1], Note)
     assert say() == []
@@ -277,3 +284,13 @@ def test_a_failed_step_is_marked():
 )
 def test_a_shorter_context_is_one_line(data, said):
     assert say(("compacted", data)) == [Note("info", said)]
+
+
+def test_a_finding_without_a_place_has_no_empty_prefix():
+    findings = [
+        {"text": "no place"},
+        {"path": "", "line": 0, "text": "none"},
+        {"path": "a", "line": 0, "text": "b"},
+    ]
+    notes = say(START, ("tampering.found", {"findings": [*findings, {"path": "a", "line": 2, "text": "c"}]}))
+    assert [note.text for note in notes[1:5]] == ["no place", "none", "a: b", "a:2: c"]
