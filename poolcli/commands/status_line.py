@@ -18,10 +18,11 @@ KEPT = 2000
 
 
 class StatusLine:
-    """The line, drawn while the block runs and gone after it. Elsewhere than at a terminal: `title` once, as a line."""
+    """The line, drawn while the block runs and gone after it. Elsewhere than at a terminal: `title` once, as a line,
+    unless it was said `again`."""
 
-    def __init__(self, stream: TextIO, title: str, *, hidden: bool = False) -> None:
-        self._stream, self._title, self._hidden = stream, title, hidden
+    def __init__(self, stream: TextIO, title: str, *, hidden: bool = False, again: bool = False) -> None:
+        self._stream, self._title, self._hidden, self._again = stream, title, hidden, again
         self._live = not hidden and stream.isatty() and os.environ.get("TERM") not in ("dumb", None)
         self._newest = ""
         self._began = 0.0
@@ -31,7 +32,7 @@ class StatusLine:
         self._began = time.monotonic()
         if self._live:
             self._task = asyncio.create_task(self._draws())
-        elif not self._hidden:
+        elif not (self._hidden or self._again):
             self._stream.write(clean(self._title, keep_newlines=False) + "\n")
             self._stream.flush()
         return self

@@ -125,8 +125,13 @@ async def _judged(
 ) -> tuple[Sheet | None, Exit]:
     """The sheet, or None with the exit code of the signal that came."""
 
+    titles: list[str] = []
+
     def line(title: str) -> verification.Line:
-        return StatusLine(sys.stderr, title)
+        # Several commands make one step: the tests near a small error, then all.
+        again = titles[-1:] == [title]
+        titles.append(title)
+        return StatusLine(sys.stderr, title, again=again)
 
     places: list[str] = []
 
@@ -171,7 +176,10 @@ def _named(repo: Repository, state: Path, what: str) -> _Change:
             hint = "`pool log` lists the runs; commits are A..B or one commit"
             raise UsageError(f"{what!r} is neither a run nor a commit here", hint) from None
     if not (parent := _commit(repo, f"{commit}^")):
-        raise UsageError(f"{what} has no commit before it", "give a range: A..B")
+        raise UsageError(
+            f"{what} is the first commit: there is nothing before it to compare it with",
+            "`pool checks run` says whether the checks pass in your checkout; a change is a range: A..B",
+        )
     return _between(repo, what, parent, commit)
 
 

@@ -100,7 +100,7 @@ def _cases(sheet: Sheet) -> list[_Case]:
             wrong = ("failure", words.change(row), row.text)
         cases.append(_Case("tests", row.id, wrong, "" if wrong else words.change(row)))
     for finding in sheet.findings:
-        name = f"{finding.kind} {words.place(finding.path, finding.line)}"
+        name = f"{finding.kind} {words.place(finding.path, finding.line)}".strip()
         wrong = ("failure", finding.kind, finding.text) if finding.severity == "high" else None
         cases.append(_Case("tampering", name, wrong, "" if wrong else finding.text))
     for extra in sheet.extras:

@@ -89,8 +89,8 @@ def _findings(sheet: Sheet) -> list[str]:
     if not sheet.findings:
         return []
     items = (
-        f"- {'❌' if finding.severity == 'high' else '⚠️'} {code(finding.kind)} in "
-        f"{code(words.place(finding.path, finding.line))}: {code(finding.text)}"
+        f"- {'❌' if finding.severity == 'high' else '⚠️'} {code(finding.kind)}"
+        f"{f' in {code(words.place(finding.path, finding.line))}' if finding.path else ''}: {code(finding.text)}"
         for finding in sorted(sheet.findings, key=lambda finding: finding.severity != "high")
     )
     return ["#### Tampering", "", *_bounded(items, len(sheet.findings)), ""]

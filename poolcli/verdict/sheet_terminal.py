@@ -112,11 +112,12 @@ def _lists(sheet: Sheet) -> Iterable[tuple[Text, int]]:
     for row in [row for row in sheet.tests if row.text and row.after in BAD][:TEXTS]:
         yield Text(), 0
         yield Text(_line(row.id), "red"), 0
-        lines = clean(row.text).split("\n")
-        for line in lines[:TEXT_LINES]:
-            yield Text(f"  │ {line.expandtabs(4)}"), 4
-        if len(lines) > TEXT_LINES:
-            yield Text(f"  and {len(lines) - TEXT_LINES} more lines", "dim"), 2
+        yield from _text(row.text)
+
+    for extra in [extra for extra in sheet.extras if extra.text and not extra.ok][:TEXTS]:
+        yield Text(), 0
+        yield Text(_line(extra.name), "red"), 0
+        yield from _text(extra.text)
 
     flaky = [(Text(f"  ~ {_line(name)}"), 4) for name in sheet.flaky[:MOST]]
     yield from section("Flaky, counted neither way", flaky, len(sheet.flaky))
@@ -133,6 +134,17 @@ def _lists(sheet: Sheet) -> Iterable[tuple[Text, int]]:
     uncovered = list(sheet.coverage.uncovered.items()) if sheet.coverage else []
     missed = [(Text(f"  {_line(path)}: {words.spans(lines)}"), 4) for path, lines in uncovered[:MOST]]
     yield from section("Changed lines that did not run", missed, len(uncovered))
+
+
+def _text(text: str) -> Iterable[tuple[Text, int]]:
+    """The first lines of what something printed."""
+    from rich.text import Text
+
+    lines = clean(text).strip("\n").split("\n")
+    for line in lines[:TEXT_LINES]:
+        yield Text(f"  │ {line.expandtabs(4)}"), 4
+    if len(lines) > TEXT_LINES:
+        yield Text(f"  and {len(lines) - TEXT_LINES} more lines", "dim"), 2
 
 
 def _line(text: str) -> str:

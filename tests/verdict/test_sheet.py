@@ -220,6 +220,16 @@ def test_sixty_columns():
     assert stream.getvalue() == DRAWN
 
 
+def test_what_a_broken_build_says_is_shown():
+    from msgspec.structs import replace
+
+    stream = io.StringIO()
+    said = "a.c:1: no semicolon\n" + "more\n" * 20
+    show(replace(SHEET, extras=(Extra("build", False, "make", said),)), stream, 60)
+    assert "\nbuild\n  │ a.c:1: no semicolon\n" in stream.getvalue()
+    assert "  and 9 more lines\n" in stream.getvalue()
+
+
 def test_a_stream_without_unicode_gets_ascii():
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, "ascii")
