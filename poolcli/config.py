@@ -523,6 +523,8 @@ def _values(text: str, label: str, shown: str) -> Layer:
             _unknown(key, value, where)
         if option.kind == "rules" and _lists(value):
             value = _rules(value, partial(_place, shown, text, number))
+        if option.kind == "commands" and isinstance(value, dict):
+            _known_checks(value, text, number, shown)
         values[key] = (checked(option, value, where), f"{label} {where}")
     _lift_test(values, shown)
     return Layer(values)
@@ -599,6 +601,18 @@ def _unknown(key: str, value: object, where: str) -> NoReturn:
     near = f"; did you mean `{inside[0]}`, without a table?" if inside else _did_you_mean(key, BY_NAME)
     kind = "table" if isinstance(value, dict) else "key"
     raise ConfigError(f"{where}: unknown {kind} `{key}`{near}", "known keys: " + ", ".join(BY_NAME))
+
+
+def _known_checks(table: Mapping[str, object], text: str, begin: int, shown: str) -> None:
+    """Refuse a key of `[checks]`, which begins at line `begin`, that names no check. Raises ConfigError."""
+    for key in table:
+        if key not in CHECKS:
+            rest = "\n".join(text.split("\n")[begin - 1 :])
+            where = f"{shown}:{begin - 1 + line_of(rest, key)}"
+            near = _did_you_mean(key, CHECKS)
+            raise ConfigError(
+                f"{where}: unknown key `{key}` in `[checks]`{near}", "known keys: " + ", ".join(CHECKS)
+            )
 
 
 def _project_only(layer: Layer) -> Layer:

@@ -222,7 +222,11 @@ def test_a_key_is_never_shown(user_file: Callable[[str], Path]) -> None:
         ("max_turn = 5\n", [":1: unknown key `max_turn`", "did you mean `max_turns`?"]),
         ("\n# x\nxyzzy = 1\n", [":3: unknown key `xyzzy`", "known keys: model, base_url"]),
         ("[check]\ntest = 'x'\n", [":1: unknown table `check`", "did you mean `test`, without a table?"]),
-        ("[checks]\ntests = 'x'\n", [":1: `checks` must be a table of commands, with the keys build, test,"]),
+        ("[checks]\ntests = 'x'\n", [":2: unknown key `tests` in `[checks]`; did you mean `test`?"]),
+        (
+            "[checks]\nlint = 'x'\n\nlnt = 'x'\n",
+            [":4: unknown key `lnt` in `[checks]`; did you mean `lint`?"],
+        ),
         ("[checks]\nlint = 1\n", [":1: `checks` must be a table of commands"]),
         ("[checks]\nlint = ' '\n", [":1: `checks` must be a table of commands"]),
         ("checks = 'pytest'\n", [":1: `checks` must be a table of commands"]),

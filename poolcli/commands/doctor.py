@@ -107,7 +107,10 @@ def configuration(repo: Repository | None, flags: Mapping[str, Any]) -> tuple[Co
         settings = config.load(repo.top if repo else None, flags=flags)
     except PoolError as error:
         return None, [failed("settings", error)]
-    warnings = [Finding("warn", "settings", notice, "pool config show") for notice in settings.notices]
+    warnings = [
+        Finding("warn", "settings", notice, "pool trust" if "`pool trust`" in notice else "pool config show")
+        for notice in settings.notices
+    ]
     return settings, warnings or [Finding("ok", "settings", "`pool config show` prints them")]
 
 

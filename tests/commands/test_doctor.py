@@ -228,6 +228,7 @@ def test_settings(repo: Path, server: Callable[..., str]) -> None:
     (repo / ".pool" / "config.toml").write_text('base_url = "http://127.0.0.1:9"\n')
     unknown = examine(base_url=server(["m"], 32768))
     assert unknown.status["settings"] == "warn" and "pool trust" in unknown.said["settings"]
+    assert "pool config show" not in unknown.said["settings"]
     trust.trust(repo, trust.read(repo))
     warned = examine(base_url=server(["m"], 32768))
     assert warned.status["settings"] == "warn" and "model endpoint" in warned.said["settings"]
