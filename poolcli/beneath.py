@@ -21,6 +21,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 #: Links followed for one path, as Linux has it.
 LINKS = 40
@@ -134,6 +135,16 @@ class Folder:
         if size > most or len(data) > most:
             raise TooLarge(max(size, len(data)))
         return data
+
+    def head(self, path: str, most: int) -> bytes:
+        """The first `most` bytes of a regular file. Raises NotRegular for anything else, a link among it."""
+        with self._holder(path, self._names(path), follow=False) as (fd, name, _):
+            try:
+                opened = _unfollowed(fd, name, READING)
+            except _BecameLink:
+                raise NotRegular(stat.S_IFLNK) from None
+        with open(_checked(opened), "rb") as file:
+            return file.read(most)
 
     def names(self, path: str = ".") -> list[str]:
         """The names in a folder, git's and unfinished ones of `replace` left out; not sorted."""
@@ -329,13 +340,19 @@ class Folder:
         return fd, done
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: Path, most: int, *, links: bool = True) -> bytes:
     """The first `most` bytes of a regular file of the user's own, wherever links lead: never of a FIFO or device.
 
-    Raises OSError, NotRegular among them.
+    Without `links` the path itself may be none, for a file that commands could replace. Raises OSError, NotRegular
+    among them.
     """
-    with open(_checked(os.open(path, READING)), "rb") as file:
+    with open_regular(path, links=links) as file:
         return file.read(most)
+
+
+def open_regular(path: Path, *, links: bool = True) -> BinaryIO:
+    """A regular file for reading; otherwise as `read_regular`."""
+    return open(_checked(os.open(path, READING if links else READING | os.O_NOFOLLOW)), "rb")
 
 
 def _checked(fd: int) -> int:

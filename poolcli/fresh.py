@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from poolcli import process, workspace, worktrees
+from poolcli import beneath, process, workspace, worktrees
 from poolcli.errors import WorkspaceError
 from poolcli.git import Repository, attempt, complaint, git
 from poolcli.paths import private_dir, write_private
@@ -203,10 +203,11 @@ def _restore(space: Workspace, patch: bytes) -> restore.Plan:
         )
 
     def after(path: str) -> str | None:
-        file = space.root / path
-        if file.is_symlink() or not file.is_file() or file.stat().st_size > _LONGEST:
+        try:
+            with beneath.Folder(space.root) as folder:
+                return _text(folder.head(path, _LONGEST + 1))
+        except (OSError, beneath.PathRefused):
             return None
-        return _text(file.read_bytes())
 
     plan = restore.plan(changed, base, after, known.__contains__)
     for path in (*plan.remove, *plan.restore):
@@ -218,8 +219,13 @@ def _restore(space: Workspace, patch: bytes) -> restore.Plan:
         names = b"".join(os.fsencode(path) + b"\0" for path in plan.restore)
         args = [*space.repo.pin(space.root), "checkout-index", "--force", "-z", "--stdin"]
         git(args, cwd=space.root, env=env, input=names)
-    for path, content in plan.write:
-        (space.root / path).write_bytes(content.encode("utf-8", "surrogateescape"))
+    if plan.write:
+        try:
+            with beneath.Folder(space.root) as folder:
+                for path, content in plan.write:
+                    folder.replace(path, content.encode("utf-8", "surrogateescape"))
+        except beneath.PathRefused as refused:
+            raise WorkspaceError(f"the tests of the base cannot be brought back: {refused}") from refused
     return plan
 
 

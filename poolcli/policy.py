@@ -170,7 +170,8 @@ def _runs(deed: Deed) -> bool:
     return deed.kind not in (*LOOKING, "edit", "move") and not _looks(deed)
 
 
-def _secretive(path: str) -> bool:
+def secretive(path: str) -> bool:
+    """Whether a file is by its name made to hold secrets."""
     name = posixpath.basename(path).lower()
     return any(fnmatchcase(name, one) for one in SECRETIVE) and not any(
         fnmatchcase(name, one) for one in _FOR_READING
@@ -178,7 +179,7 @@ def _secretive(path: str) -> bool:
 
 
 def _by_mode(deed: Deed, mode: str, *, confined: bool) -> Decision:
-    if deed.kind in LOOKING and any(_secretive(path) for path in deed.paths):
+    if deed.kind in LOOKING and any(secretive(path) for path in deed.paths):
         return Decision("ask", "by its name it holds secrets, which would be sent to the model")
     if _looks(deed):
         return Decision("allow", "it only looks" if deed.kind in LOOKING else f"mode {mode}")
@@ -239,6 +240,7 @@ def _about(one: Rule, deed: Deed, line: Line | None) -> Sure:
         meant = (one.tool in COMMANDS and deed.tool in COMMANDS) or (
             one.tool in ("edit", "write") and deed.kind in ("edit", "move")
         )
+        meant = meant or (one.tool == "read" and deed.tool == "search")
     if not meant:
         return NO
     if line is not None:

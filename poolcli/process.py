@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import errno
 import os
 import secrets
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -429,7 +431,11 @@ class _Output:
     def _open(self, log: Path) -> None:
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._log = os.open(log, flags, 0o600)
+            # Commands may write in the folder of some logs: opening a FIFO must not wait for its reader.
+            self._log = os.open(log, flags | os.O_NONBLOCK, 0o600)
+            if stat.S_ISFIFO(os.fstat(self._log).st_mode):
+                self.close()
+                raise OSError(errno.EINVAL, "it is a FIFO")
         except OSError as error:
             self.note(f"(the output could not be saved: {error.strerror})")
 

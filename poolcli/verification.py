@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from poolcli import baselines, extras, fresh
+from poolcli import baselines, beneath, extras, fresh
 from poolcli.extras import Extra
 from poolcli.fresh import Place
 from poolcli.git import Repository
@@ -427,7 +427,14 @@ class _Verification:
                 timeout=self.wish.timeout,
                 near={path: running(text) for path, text in near.items()},
             )
-            return await mutants.strength(sources, changed, run, most=self.wish.mutants, progress=progress)
+            try:
+                return await mutants.strength(
+                    sources, changed, run, most=self.wish.mutants, progress=progress
+                )
+            except OSError as error:
+                return mutants.Strength(
+                    problem=f"the files under test could not be changed: {error.strerror or error}"
+                )
 
     def _changed(self) -> dict[str, frozenset[int]]:
         """The changed lines of the product's code, by path."""
@@ -528,11 +535,14 @@ def _file(root: Path, path: str) -> str | None:
     """A text of a place; None where there is none, or it is a link, binary or longer than is looked at."""
     from poolcli.workspace import LONGEST_TEXT
 
-    file = root / path
-    if file.is_symlink() or not file.is_file() or file.stat().st_size > LONGEST_TEXT:
+    try:
+        with beneath.Folder(root) as folder:
+            content = folder.head(path, LONGEST_TEXT + 1)
+    except (OSError, beneath.PathRefused):
         return None
-    content = file.read_bytes()
-    return None if b"\0" in content else content.decode("utf-8", "surrogateescape")
+    if b"\0" in content or len(content) > LONGEST_TEXT:
+        return None
+    return content.decode("utf-8", "surrogateescape")
 
 
 def _together(commands: Sequence[str], between: str) -> str:

@@ -61,6 +61,14 @@ def test_files_of_secrets_are_asked_about(path: str, expected: str) -> None:
     assert of(Deed("read", "read", paths=("notes.txt", path))) == expected, "also behind a link"
 
 
+def test_what_may_not_be_read_may_not_be_searched() -> None:
+    for verdict in ("deny", "ask"):
+        said = f"{verdict} read:src/*.txt"
+        assert of(Deed("search", "search", paths=("src/a.txt",)), said) == verdict
+        assert of(Deed("search", "search", paths=("src/b.py",)), said) == "allow"
+    assert of(Deed("search", "search", paths=(".env",)), "allow read:.env") == "ask"
+
+
 @pytest.mark.parametrize(
     ("mode", "confined", "looking", "editing", "running"),
     [

@@ -217,6 +217,17 @@ def test_a_log_that_cannot_be_opened_is_said(tmp_path):
     assert done.exit_code == 0 and "kept" in done.output and "could not be saved" in done.output
 
 
+def test_a_log_that_is_a_fifo_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "log")
+    reader = -1
+    for opened in (False, True):
+        if opened:
+            reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+        done = run("echo kept", tmp_path, log=tmp_path / "log")
+        assert done.exit_code == 0 and "kept" in done.output and "could not be saved" in done.output
+    os.close(reader)
+
+
 def test_live_output_is_all_of_it_also_when_characters_are_cut(tmp_path):
     pieces = []
     done = run(r"printf 'x\303'; sleep 0.1; printf '\251y\n'", tmp_path, on_output=pieces.append)

@@ -2,18 +2,23 @@
 
 The program only says where. It opens files by their paths, which a command that still runs can turn into links
 to anywhere; so what a line says is read again beneath the worktree, and a match that is not there is left out.
+
+Files whose names say that they hold secrets are searched only when the path is that very file, which a person is
+asked about. What is said of the others is how many there are, never whether they match: that could be asked about
+one character after the other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from poolcli import beneath, git, process, programs
+from poolcli import beneath, git, policy, process, programs
 from poolcli.tools import bounds, files
 from poolcli.tools.base import Ctx, Output, ToolError
 
@@ -83,8 +88,8 @@ async def run(ctx: Ctx, pattern: str, path: str = ".", glob: str = "") -> Output
     if any("\0" in text for text in (pattern, glob)) or "\n" in pattern:
         raise ToolError("pattern must be one line; search for one line at a time")
     scope = _scope(ctx, path, glob.strip())
-    done = await _search(pattern, scope)
-    matches = list(_matches(done))
+    done, secretive = await asyncio.gather(_search(pattern, scope), _secretive(scope))
+    matches = [match for match in _matches(done) if match[0] == scope.path or not policy.secretive(match[0])]
     # Both end with more than 1 on an error, also when they found something before it.
     if done.exit_code not in (0, 1) and not matches:
         if done.timed_out:
@@ -93,8 +98,8 @@ async def run(ctx: Ctx, pattern: str, path: str = ".", glob: str = "") -> Output
             f"search failed: {_complaint(done.output)}; to find ( [ {{ . * + ? as they are, put \\ before"
         )
     if not matches:
-        return Output(_nothing(pattern, path, glob))
-    return Output(_listed(matches, scope, more=done.truncated))
+        return Output(_nothing(pattern, path, glob) + secretive)
+    return Output(_listed(matches, scope, more=done.truncated) + secretive)
 
 
 def _scope(ctx: Ctx, path: str, glob: str) -> _Scope:
@@ -122,13 +127,30 @@ async def _search(pattern: str, scope: _Scope) -> process.Finished:
     return done
 
 
+async def _secretive(scope: _Scope) -> str:
+    """What is said of the files in this scope whose names say that they hold secrets; '' where there are none."""
+    if scope.prefix:
+        return ""
+    # git looks for the names where it can: there may be a million others.
+    names = _pathspecs(scope) if scope.glob else _below(scope.path, policy.SECRETIVE, "icase,")
+    below = f"{scope.path}/" if scope.path else ""  # in this very case, too
+    found = await _names(scope, names)
+    count = sum(name.startswith(below) and policy.secretive(name) for name in found)
+    files = "1 file" if count == 1 else f"{count} files"
+    return f"\n({files} not searched: the name says that it holds secrets)" if count else ""
+
+
+async def _names(scope: _Scope, pathspecs: Iterable[str]) -> set[str]:
+    asked = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *pathspecs]
+    done = await _process([_git(scope), *git.PINS, *scope.pin, *asked], scope, limit=NAMES)
+    return set(done.output.split("\0")) - {""}
+
+
 async def _large(scope: _Scope) -> list[str]:
     """Files that are too large for git grep."""
-    asked = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *_pathspecs(scope)]
-    done = await _process([_git(scope), *git.PINS, *scope.pin, *asked], scope, limit=NAMES)
     found = []
     with scope.place.folder() as folder:
-        for name in sorted(set(done.output.split("\0")) - {""}):
+        for name in sorted(await _names(scope, _pathspecs(scope))):
             with contextlib.suppress(OSError, ValueError):
                 if folder.status(name).st_size > LARGE:
                     found.append(name)
@@ -172,10 +194,15 @@ def _pathspecs(scope: _Scope) -> Iterator[str]:
     if not scope.glob:
         yield f":(literal){scope.path}" if scope.path else "."
         return
-    folder = re.sub(r"([*?\[\]\\])", r"\\\1", scope.path)
-    for name in _alternatives(scope.glob):
+    yield from _below(scope.path, _alternatives(scope.glob))
+
+
+def _below(path: str, globs: Iterable[str], magic: str = "") -> Iterator[str]:
+    """Pathspecs for names below a folder."""
+    folder = re.sub(r"([*?\[\]\\])", r"\\\1", path)
+    for name in globs:
         deep = name if "/" in name else f"**/{name}"
-        yield f":(glob){folder}/{deep}" if folder else f":(glob){deep}"
+        yield f":({magic}glob){folder}/{deep}" if folder else f":({magic}glob){deep}"
 
 
 def _alternatives(glob: str) -> list[str]:

@@ -6,12 +6,15 @@ the verdict); `read` says what came of it. For other languages there is no figur
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
+
+from poolcli import beneath
 
 #: Bytes read of one file of notes: 100,000 lines of `12 3456`.
 MAX_NOTES = 4_000_000
@@ -57,8 +60,9 @@ def instrumented(command: str, folder: Path, root: Path, changed: Mapping[str, C
     folder.mkdir(parents=True, exist_ok=True)
     if python:
         tracer = Path(__file__).with_name("line_tracer.py").read_bytes()
-        (folder / "sitecustomize.py").write_bytes(tracer)
-        (folder / "files.txt").write_bytes("\0".join(python).encode("utf-8", "surrogateescape"))
+        with beneath.Folder(folder) as made:
+            made.replace("sitecustomize.py", tracer)
+            made.replace("files.txt", "\0".join(python).encode("utf-8", "surrogateescape"))
         parts.append(f'export PYTHONPATH={shlex.quote(str(folder))}"${{PYTHONPATH:+:$PYTHONPATH}}"; ')
     if node:
         parts.append(f"export NODE_V8_COVERAGE={shlex.quote(str(folder / 'v8'))}; ")
@@ -66,7 +70,10 @@ def instrumented(command: str, folder: Path, root: Path, changed: Mapping[str, C
 
 
 def read(folder: Path, root: Path, changed: Mapping[str, Collection[int]]) -> Coverage:
-    """What a run of the instrumented command left in `folder`. `root` and `changed` are as they were then."""
+    """What a run of the instrumented command left in `folder`. `root` and `changed` are as they were then.
+
+    The command could write to both: files that it made links, FIFOs or devices count as missing.
+    """
     ran: dict[str, set[int]] = {}
     hold: dict[str, set[int]] = {}
     problems: list[str] = []
@@ -75,7 +82,7 @@ def read(folder: Path, root: Path, changed: Mapping[str, Collection[int]]) -> Co
     if python:
         problems += _read_python(folder, root, python, ran, hold)
     if node:
-        problems += _read_node(folder / "v8", root, node, ran, hold)
+        problems += _read_node(folder, root, node, ran, hold)
     others = sorted({Path(path).suffix for path in changed} - _NODE - {".py"})
     if others:
         problems.append(f"not known for {', '.join(others)}")
@@ -93,7 +100,7 @@ def read(folder: Path, root: Path, changed: Mapping[str, Collection[int]]) -> Co
 def _read_python(
     folder: Path, root: Path, paths: list[str], ran: dict[str, set[int]], hold: dict[str, set[int]]
 ) -> list[str]:
-    executable = _notes(folder / "executable.txt", paths)
+    executable = _notes(folder, "executable.txt", paths)
     if not executable:
         return [
             "Python: no interpreter noted any lines (started with -I, -E or -S, or by a tool that drops PYTHONPATH?)"
@@ -101,18 +108,13 @@ def _read_python(
     if (folder / "displaced.txt").exists():
         return ["Python: another tracer took over, as coverage plugins do before Python 3.12; run without it"]
     hold.update(executable)
-    ran.update(lines := _notes(folder / "lines.txt", paths))
+    ran.update(lines := _notes(folder, "lines.txt", paths))
     return [] if lines else ["Python: none of the changed files was loaded from the checkout"]
 
 
-def _notes(file: Path, paths: list[str]) -> dict[str, set[int]]:
+def _notes(folder: Path, name: str, paths: list[str]) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
-    try:
-        with file.open("rb") as notes:
-            data = notes.read(MAX_NOTES)
-    except OSError:
-        return found
-    for row in data.split(b"\n"):
+    for row in _head(folder, name, MAX_NOTES).split(b"\n"):
         words = row.split()
         if len(words) == 2 and all(word.isdigit() and len(word) < 10 for word in words):
             number, line = int(words[0]), int(words[1])
@@ -127,7 +129,7 @@ def _read_node(
     from poolcli.verdict.token_mutants import scan
 
     urls = {(root / path).resolve().as_uri(): path for path in paths}
-    texts = {path: _text(root / path) for path in paths}
+    texts = {path: _head(root, path, MAX_REPORT).decode("utf-8", "replace") for path in paths}
     loaded, transpiled = False, set()
     for report in _reports(folder):
         mapped = report.get("source-map-cache")
@@ -185,11 +187,13 @@ def _ran(text: str, script: dict[str, Any]) -> set[int]:
 def _reports(folder: Path) -> Iterator[dict[str, Any]]:
     import msgspec
 
-    for file in sorted(folder.glob("*.json"))[:MAX_REPORTS]:
+    names: list[str] = []
+    with contextlib.suppress(OSError, beneath.PathRefused), beneath.Folder(folder) as left:
+        names = sorted(name for name in left.names("v8") if name.endswith(".json"))
+    for name in names[:MAX_REPORTS]:
         try:
-            with file.open("rb") as report:
-                data = msgspec.json.decode(report.read(MAX_REPORT))
-        except (OSError, msgspec.DecodeError):
+            data = msgspec.json.decode(_head(folder, f"v8/{name}", MAX_REPORT))
+        except msgspec.DecodeError:
             continue
         if isinstance(data, dict):
             yield data
@@ -199,8 +203,10 @@ def _dicts(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _text(path: Path) -> str:
+def _head(folder: Path, path: str, most: int) -> bytes:
+    """The first bytes of a file below a folder that a command wrote in; none where it is no regular file."""
     try:
-        return path.read_bytes()[:MAX_REPORT].decode("utf-8", "replace")
-    except OSError:
-        return ""
+        with beneath.Folder(folder) as opened:
+            return opened.head(path, most)
+    except (OSError, beneath.PathRefused):
+        return b""

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from poolcli import beneath
 from poolcli.paths import private_dir, write_private
 from poolcli.verdict.affected import Graph
 
@@ -88,15 +89,15 @@ def build(root: Path, files: Iterable[str], cache: ImportCache | None = None) ->
     cache = cache or ImportCache()
     chosen = [file for file in files if file.endswith((".py", *_SCRIPTS))][:FILES]
     raw: dict[str, list[str]] = {}
-    for file in chosen:
-        path = root / file
-        try:
-            # A link may lead out of the project, a pipe never ends.
-            if path.is_symlink() or not path.is_file() or path.stat().st_size > FILE_BYTES:
+    with contextlib.suppress(OSError), beneath.Folder(root.resolve()) as folder:
+        for file in chosen:
+            try:
+                # Of regular files only: a link may lead out of the project, a pipe never ends.
+                content = folder.head(file, FILE_BYTES + 1)
+            except (OSError, beneath.PathRefused):
                 continue
-            raw[file] = cache.get(".py" if file.endswith(".py") else ".js", path.read_bytes())
-        except OSError:
-            continue
+            if len(content) <= FILE_BYTES:
+                raw[file] = cache.get(".py" if file.endswith(".py") else ".js", content)
     cache.save()
     return resolve(raw)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,8 +65,7 @@ async def measure(
         and first.asked != recipe.command
     ):
         # The option that asks for a report may be what the runner refused.
-        folder = scratch / "plain"
-        folder.mkdir()
+        folder = _new(scratch, "plain")
         plain = await once(recipe, run, root=root, scratch=folder, plain=True)
         if plain.results.cases or plain.finished.exit_code == 0:
             measured = first = plain
@@ -79,13 +79,19 @@ async def measure(
             continue
         if say is not None:
             say(f"no test could be read from it; trying {other.command}")
-        folder = scratch / f"fallback-{number}"
-        folder.mkdir()
+        folder = _new(scratch, f"fallback-{number}")
         measured = await once(other, run, root=root, scratch=folder, tests=tests)
     if measured is first:
         return measured
     note = f"{first.command} gave no result for any test, so this was run instead"
     return replace(measured, note=note)
+
+
+def _new(scratch: Path, name: str) -> Path:
+    """A new folder: of a name that what ran before, which may write there, could not take first."""
+    folder = scratch / f"{name}-{secrets.token_hex(4)}"
+    folder.mkdir()
+    return folder
 
 
 async def once(

@@ -5,15 +5,18 @@ The caller decides where the tests run and gives a callable; `Scratch` is one fo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+from poolcli import beneath
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -28,6 +31,8 @@ GRACE = 5.0
 
 #: Characters of a file that is mutated at all; longer ones are generated.
 MAX_SOURCE = 1_000_000
+#: Bytes of as many characters.
+_MOST = 4 * MAX_SOURCE
 
 #: Tries before the rest is given up when so many could not be judged in a row: then it is not for the mutants.
 HOPELESS = 10
@@ -268,7 +273,7 @@ class Scratch:
         self, files: Mapping[str, str], command: Command, plain: float | None
     ) -> tuple[bool | None, float]:
         """Whether the command passes with these files in place, and the seconds that it took."""
-        kept = {path: self._target(path).read_bytes() for path in files}
+        kept = {path: self._read(path) for path in files}
         try:
             for path, text in files.items():
                 self._put(path, text.encode("utf-8", "surrogateescape"))
@@ -286,11 +291,18 @@ class Scratch:
         # Ended from outside (out of memory, say): the mutant did that to itself, since the plain run did not.
         return finished.exit_code == 0, finished.seconds
 
-    def _target(self, path: str) -> Path:
-        target = (self._folder / path).resolve()
-        if not target.is_relative_to(self._folder.resolve()):
-            raise OSError(f"{path} is outside of the copy")
-        return target
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[beneath.Folder]:
+        """The copy: the tests may have made links, FIFOs and folders of its files. Raises OSError only."""
+        try:
+            with beneath.Folder(self._folder) as folder:
+                yield folder
+        except beneath.PathRefused as refused:
+            raise OSError(str(refused)) from refused
+
+    def _read(self, path: str) -> bytes:
+        with self._opened() as folder:
+            return folder.read(path, _MOST)
 
     def _put(self, path: str, data: bytes) -> None:
         """Write a file so that every tool sees that it changed.
@@ -299,12 +311,31 @@ class Scratch:
         and both can be: `<` for `>`, twice in a second. So the time goes forward by seconds, and the compiled file
         goes.
         """
-        target = self._target(path)
-        target.write_bytes(data)
-        self._clock = max(self._clock + 2, int(target.stat().st_mtime))
-        os.utime(target, (self._clock, self._clock))
-        for compiled in target.parent.glob(f"__pycache__/{target.stem}.*.pyc"):
-            compiled.unlink(missing_ok=True)
+        with self._opened() as folder:
+            try:
+                folder.replace(path, data)
+            except (beneath.NotRegular, beneath.PathRefused):
+                folder.remove(path)  # a FIFO, or a link out of the copy, which a test put there
+                folder.replace(path, data)
+            written = folder.open(path)
+            try:
+                self._clock = max(self._clock + 2, int(os.fstat(written).st_mtime))
+                os.utime(written, (self._clock, self._clock))
+            finally:
+                os.close(written)
+            _forget_compiled(folder, path)
+
+
+def _forget_compiled(folder: beneath.Folder, path: str) -> None:
+    """Remove what Python compiled of a file: where that lies behind a link, it is not this copy's."""
+    source = PurePosixPath(path)
+    cache = str(source.parent / "__pycache__")
+    with contextlib.suppress(OSError, beneath.PathRefused):
+        if folder.real(cache) != cache:
+            return
+        for name in folder.names(cache):
+            if name.startswith(f"{source.stem}.") and name.endswith(".pyc"):
+                folder.remove(f"{cache}/{name}")
 
 
 #: What compilers and build tools say when there is nothing to test.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from poolcli import beneath
 from poolcli.verdict.checks import Checks
 from poolcli.verdict.evidence import Report, report
 
@@ -134,7 +135,7 @@ def round_message(checks: Checks, report: Report, *, baseline_ok: bool = False) 
 def _whole(log: Path) -> str:
     """The log, or its head and tail when it is very long; '' when it cannot be read."""
     try:
-        with log.open("rb") as file:
+        with beneath.open_regular(log, links=False) as file:
             size = file.seek(0, 2)
             file.seek(0)
             if size <= LOG_BYTES:

@@ -117,7 +117,9 @@ def secret_file(field: Field, protected: bool) -> bool:
         return CANARY in field.tool("read", False, path="config/secrets.yml")
     said = [field.gate("read", path=path) for path in ("config/secrets.yml", "notes.txt")]
     assert not any(ok for ok, _ in said) and all("holds secrets" in text for _, text in said)
-    return any(CANARY in text for _, text in said)
+    searched = field.gate("search", pattern="token")
+    assert searched[0] and "1 file not searched" in searched[1]
+    return any(CANARY in text for _, text in [*said, searched])
 
 
 @case(

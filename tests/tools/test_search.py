@@ -145,3 +145,18 @@ def test_many_files_in_folders_are_counted_instead():
     names = [f"d{n % 3}/sub/f{n}" for n in range(9)]
     assert condensed(names, "", 1) == ["d0/ (3 files)", "d1/ (3 files)", "d2/ (3 files)"]
     assert condensed(["a/b/c"], "a", 1) == ["a/b/ (1 file)"]
+
+
+def test_files_of_secrets_are_searched_only_by_their_name(call, root):
+    """Whether they match is not told either: the lines could be guessed one character after the other."""
+    for name in (".env", "sub/.env.local", "SUB/Server.PEM", ".env.example", "ordinary.txt"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("TOKEN=1\n")
+    note = "\n(3 files not searched: the name says that it holds secrets)"
+    assert call("search", pattern="TOKEN").text == ".env.example:1: TOKEN=1\nordinary.txt:1: TOKEN=1" + note
+    assert call("search", pattern="absent").text == "no match for absent" + note
+    assert call("search", pattern="TOKEN", glob="*.txt").text == "ordinary.txt:1: TOKEN=1"
+    one = "\n(1 file not searched: the name says that it holds secrets)"
+    assert call("search", pattern="TOKEN", path="sub").text == "no match for TOKEN in sub" + one
+    assert call("search", pattern="TOKEN", glob="*.local").text.endswith(one)
+    assert call("search", pattern="TOKEN", path=".env").text == ".env:1: TOKEN=1"  # policy asks about it

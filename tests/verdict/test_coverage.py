@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -142,3 +144,46 @@ def test_node(tmp_path):
     assert found.uncovered == {"mod.mjs": (5, 13), "other.mjs": (1,)}
     assert found.problem == ""
     assert "no process reported" in measure(tmp_path, tmp_path / "m", "true", changed).problem
+
+
+@pytest.mark.parametrize("made", ["rm {0}; mkfifo {0}", "mv {0} kept; ln -s $PWD/kept {0}", ":"])
+def test_notes_that_are_no_files_are_not_waited_for_or_followed(tmp_path, made):
+    (tmp_path / "mod.py").write_text("x = 1\n")
+    notes = tmp_path / "n"
+    command = f"{PYTHON} -c 'import mod'; " + made.format(f"{notes}/executable.txt")
+    found = measure(tmp_path, notes, command, {"mod.py": ALL})
+    assert (found.total == 1) == (made == ":") and bool(found.problem) == (made != ":")
+
+
+@pytest.mark.parametrize("made", ["fifo", "link", "folder", ""])
+def test_reports_of_node_that_are_no_files(tmp_path, made):
+    root, notes, v8 = tmp_path / "root", tmp_path / "n", tmp_path / "n" / "v8"
+    root.mkdir()
+    v8.mkdir(parents=True)
+    (root / "a.js").write_text("f()\n")
+    part = {"startOffset": 0, "endOffset": 4, "count": 1}
+    script = {"url": (root / "a.js").as_uri(), "functions": [{"ranges": [part]}]}
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"result": [script]}))
+    if made == "fifo":
+        os.mkfifo(v8 / "report.json")
+    elif made == "link":
+        (v8 / "report.json").symlink_to(report)
+    elif made == "folder":
+        v8.rmdir()
+        v8.symlink_to(tmp_path)
+    else:
+        report.rename(v8 / "report.json")
+    assert read(notes, root, {"a.js": {1}}).covered == (0 if made else 1)
+    if not made:  # the file under test, too
+        (root / "a.js").unlink()
+        os.mkfifo(root / "a.js")
+        assert read(notes, root, {"a.js": {1}}).total == 0
+
+
+def test_notes_are_not_put_behind_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "n").symlink_to("elsewhere")
+    with pytest.raises(OSError, match=r"[Nn]ot a directory|symbolic"):
+        instrumented("true", tmp_path / "n", tmp_path, {"mod.py": ALL})
+    assert not any((tmp_path / "elsewhere").iterdir())

@@ -443,3 +443,35 @@ def test_strength_of_a_real_fix(tmp_path):
     # mutmut on the same lines: 10 of 18, so within a tenth of its rate.
     assert found.problem == "" and found.tried == 16
     assert found.rate is not None and abs(found.rate - 10 / 18) <= 10 / 18 / 10 + 1e-9
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_compiled_files_behind_a_link_stay(tmp_path, link):
+    copy, elsewhere = tmp_path / "copy", tmp_path / "elsewhere"
+    for folder in (copy, elsewhere, copy / "__pycache__"):
+        folder.mkdir()
+    if link:
+        (copy / "__pycache__").rmdir()
+        (copy / "__pycache__").symlink_to(elsewhere)
+    for name in ("a[b].cpython-311.pyc", "ab.cpython-311.pyc"):
+        (copy / "__pycache__" / name).write_text("compiled")
+    (copy / "a[b].py").write_text("x = 1\n")
+    assert asyncio.run(scratch(copy, ["true"])({"a[b].py": "x = 2\n"})) is True
+    left = {"ab.cpython-311.pyc"} if not link else {"a[b].cpython-311.pyc", "ab.cpython-311.pyc"}
+    assert {file.name for file in (copy / "__pycache__").iterdir()} == left
+
+
+@pytest.mark.parametrize("replaced", ["rm a.py; mkfifo a.py", "ln -sf ../kept a.py"])
+def test_what_a_test_made_of_the_file_is_taken_away(tmp_path, replaced):
+    """Neither waited for nor followed; the file is as before, and what a link led to."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "a.py").write_text("x = 1\n")
+    (tmp_path / "kept").write_text("kept")
+    run = scratch(copy, ["sh", "-c", replaced])
+    assert asyncio.run(run({"a.py": "x = 2\n"})) is True
+    assert not (copy / "a.py").is_symlink() and (copy / "a.py").read_text() == "x = 1\n"
+    assert (tmp_path / "kept").read_text() == "kept"
+    assert asyncio.run(run({})) is True
+    with pytest.raises(OSError, match=r"regular file|outside"):
+        asyncio.run(run({"a.py": "x = 2\n"}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from poolcli import beneath
 from poolcli.verdict.failures import clip, plain, strip_root
 from poolcli.verdict.results import OUTCOMES, Case, Results
 
@@ -107,10 +108,8 @@ def _finite(seconds: float) -> float:
 def read_bytes(path: Path) -> bytes | None:
     """The file's bytes, at most `MOST_BYTES`; None when it is no file that can be read, or empty."""
     try:
-        if not path.is_file():  # a named pipe would be waited for
-            return None
-        with path.open("rb") as file:
-            return file.read(MOST_BYTES) or None
+        # The tests could make anything of it: a named pipe would be waited for, a link may lead anywhere.
+        return beneath.read_regular(path, MOST_BYTES, links=False) or None
     except OSError:
         return None
 

@@ -85,7 +85,7 @@ def read(path: Path, *, root: str) -> Results | None:
 
 def _files(path: Path) -> Iterator[Path]:
     """The report itself, or those in a folder, in a stable order; links are not followed."""
-    if not path.is_dir():
+    if path.is_symlink() or not path.is_dir():
         yield path
         return
     left = MOST_FILES

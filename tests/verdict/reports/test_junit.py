@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from poolcli.verdict.reports import read_report
@@ -191,3 +193,16 @@ def test_what_stands_for_a_file_that_could_not_be_loaded():
     assert holds("example.com/a [build failed]", "example.com/a.TestB")
     assert not holds("tests/test_a.py", "tests/test_a.py")
     assert not holds("tests/test_a.py", "tests/test_abc.py::test_b")
+
+
+@pytest.mark.parametrize("made", ["fifo", "link", "file"])
+def test_a_report_that_is_no_file(tmp_path, made):
+    report, whole = tmp_path / "report", tmp_path / "whole"
+    whole.write_text('<testsuite name="s"><testcase classname="a" name="t"/></testsuite>')
+    if made == "fifo":
+        os.mkfifo(report)
+    elif made == "link":
+        report.symlink_to(whole)
+    else:
+        whole.rename(report)
+    assert (read_report("junit", report, root=str(tmp_path)) is not None) == (made == "file")
