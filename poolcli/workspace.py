@@ -212,7 +212,21 @@ class Workspace:
 
             home = paths.home()
             hidden = bubblewrap.masked(home)
-            self._readable = toolchains.readable(os.environ, home=home, hidden=hidden, checkout=self.repo.top)
+            # What git tracks is the repository's word, and not the user's.
+            own = [
+                name
+                for name in (".venv", "venv")
+                if (self.repo.top / name / "pyvenv.cfg").is_file()
+                and not any(path.startswith(f"{name}/") for path, _ in self.files())
+            ]
+            self._readable = toolchains.readable(
+                os.environ,
+                home=home,
+                hidden=hidden,
+                checkout=self.repo.top,
+                environments=own,
+                private=(paths.state_dir(), self.run_dir.parent.parent, paths.config_dir()),
+            )
         return self._readable
 
     @property
@@ -237,7 +251,8 @@ class Workspace:
             git_dir=self.run_dir / "git",
             objects=objects,
             overlays=tuple(self._overlays()) if self.mounted else (),
-            readable=(*borrowed, *packages, *stores, *tools),
+            readable=tools,
+            given=(*borrowed, *packages, *stores),
             writable=tuple(path for path in (self.run_dir / "scratch").glob("*") if path.is_dir()),
             hidden=tuple(hidden),
             groups=self._groups(),

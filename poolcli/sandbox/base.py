@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -64,8 +64,11 @@ class Confinement(Struct, frozen=True):
     #: The user's object store, read-only, seen at /run/pool/objects.
     objects: Path | None = None
     overlays: tuple[Overlay, ...] = ()
-    #: Folders with tools below a hidden folder (HOME, /tmp …) that stay readable.
+    #: Folders with tools below a hidden folder (HOME, /tmp …) that stay readable; see `tools`.
     readable: tuple[Path, ...] = ()
+    #: What pool itself lays out for this run, read-only: borrowed object stores, the packages of a setup. These alone
+    #: may lie inside `hidden`.
+    given: tuple[Path, ...] = ()
     #: Caches of this project that commands may write.
     writable: tuple[Path, ...] = ()
     #: Unix socket of our proxy; None: no network at all.
@@ -75,6 +78,20 @@ class Confinement(Struct, frozen=True):
     hidden: tuple[Path, ...] = ()
     #: Control groups that commands are put into (`limits.open_group`); they hold what one process cannot.
     groups: tuple[Path, ...] = ()
+
+
+def tools(confinement: Confinement, hidden: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """What of `readable` may be shown: nothing that is hidden itself, or lies in something hidden.
+
+    `hidden` is more than the confinement's own. What a link leads to counts: it is what would be mounted.
+    """
+    closed = [os.path.realpath(path) for path in (*confinement.hidden, *hidden)]
+
+    def is_closed(path: Path) -> bool:
+        names = (os.path.normpath(path), os.path.realpath(path))
+        return any(Path(name).is_relative_to(place) for name in names for place in closed)
+
+    return tuple(path for path in confinement.readable if not is_closed(path))
 
 
 class Launch(Struct, frozen=True):

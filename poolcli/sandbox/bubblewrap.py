@@ -13,11 +13,12 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from poolcli.errors import RefusedError
 from poolcli.sandbox import limits, seccomp
-from poolcli.sandbox.base import Confinement, Launch, Overlay, Sandbox
+from poolcli.sandbox.base import Confinement, Launch, Overlay, Sandbox, tools
 
 #: Where commands see what belongs to the run. Nothing of the system is there: /run is private.
 PLACE = Path("/run/pool")
@@ -28,43 +29,6 @@ OLDEST = (0, 6)
 
 #: What most machines keep private things and sockets of services in.
 _MASKED = ("/home", "/root", "/tmp", "/var/tmp", "/run", "/mnt", "/media")
-#: Folders that are hidden from root, who could read them; a user cannot anyhow.
-ROOTS_FOLDERS = (
-    "/etc/ssl/private",
-    "/etc/sudoers.d",
-    "/etc/letsencrypt",
-    "/etc/wireguard",
-    "/etc/NetworkManager/system-connections",
-    "/var/backups",
-    "/var/lib/docker",
-    "/var/lib/containerd",
-    "/var/lib/containers",
-    "/var/lib/kubelet",
-    "/var/lib/private",
-    "/var/lib/sudo",
-    "/var/lib/cloud",
-    "/var/log",
-    "/var/mail",
-    "/var/spool/cron",
-    "/boot",
-    "/sys/kernel/debug",
-    "/sys/kernel/tracing",
-    "/sys/kernel/security",
-    "/sys/fs/bpf",
-    "/sys/firmware",
-)
-ROOTS_FILES = (
-    "/etc/shadow",
-    "/etc/shadow-",
-    "/etc/gshadow",
-    "/etc/gshadow-",
-    "/etc/sudoers",
-    "/etc/krb5.keytab",
-    "/etc/ssh/ssh_host_rsa_key",
-    "/etc/ssh/ssh_host_ecdsa_key",
-    "/etc/ssh/ssh_host_ed25519_key",
-    "/etc/ssh/ssh_host_dsa_key",
-)
 #: Settings of the host's kernel: root could change them without any capability, so they are read-only.
 PROC_READ_ONLY = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs")
 #: What /proc says of the whole machine.
@@ -158,9 +122,10 @@ def _rules(
 ) -> Iterable[_Rule]:
     """(what to sort by, options): depth first, so that every mount lies on those around it."""
     seen = confinement.seen
-    shown: dict[Path, list[str]] = {
-        path: ["--ro-bind", mounts.source(path), str(path)] for path in confinement.readable
-    }
+    masks = {*machine.folders, *machine.files}
+    # A path that is to be shown and hidden is hidden.
+    read = [*confinement.given, *(path for path in confinement.readable if path not in masks)]
+    shown: dict[Path, list[str]] = {path: ["--ro-bind", mounts.source(path), str(path)] for path in read}
     shown |= {path: ["--bind", mounts.source(path), str(path)] for path in confinement.writable}
     # What is in the user's checkout is not there: the worktree takes its place.
     shown = {path: options for path, options in shown.items() if not path.is_relative_to(seen)}
@@ -178,7 +143,7 @@ def _rules(
         shown[OBJECTS] = ["--ro-bind", mounts.source(confinement.objects), str(OBJECTS)]
     if confinement.proxy is not None:
         shown[PROXY] = ["--bind", mounts.source(confinement.proxy), str(PROXY)]
-    hidden = _needed({*machine.folders, *machine.files}, shown, seen)
+    hidden = _needed(masks, shown, seen)
     for path in hidden:
         if path in machine.files:
             shown[path] = ["--ro-bind", "/dev/null", str(path)]
@@ -230,6 +195,7 @@ def launch(
     for path in (confinement.home, confinement.root):
         if not path.is_dir():
             raise RefusedError(f"{path}, which commands need, is not a folder")
+    confinement = msgspec.structs.replace(confinement, readable=tools(confinement))
     owner = surroundings.owner(confinement.root)
     for place in _mount_points(confinement):
         _refuse_links(confinement.root, place)

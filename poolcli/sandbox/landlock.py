@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from poolcli import paths
 from poolcli.errors import RefusedError
-from poolcli.sandbox.base import Confinement, Launch, Sandbox
+from poolcli.sandbox import private
+from poolcli.sandbox.base import Confinement, Launch, Sandbox, tools
 
 #: Version 3 (Linux 6.2) is the first that keeps a command from truncating files outside.
 LEAST = 3
@@ -54,25 +55,6 @@ HIDDEN = (
     "/media",
     "/boot",
     "/dev",
-)
-#: Files that matter only where this user can read them, as root can.
-SECRET = (
-    "/etc/shadow",
-    "/etc/shadow-",
-    "/etc/gshadow",
-    "/etc/gshadow-",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/ssh",
-    "/etc/ssl/private",
-    "/etc/NetworkManager",
-    "/etc/wireguard",
-    "/etc/kubernetes",
-    "/var/lib/kubelet",
-    "/var/lib/docker",
-    "/var/lib/containerd",
-    "/var/backups",
-    "/var/log",
 )
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 #: For terminals of the command's own. They are in one folder with the user's, whose keys could be read there.
@@ -114,10 +96,14 @@ def sandbox(version: int) -> Sandbox:
 
 def rules(confinement: Confinement, *, home: Path, hidden: Iterable[Path] = ()) -> Rules:
     """What commands may reach. `home` is the user's; `hidden` is further folders of the user's."""
+    hidden = tuple(hidden)
     places = [*map(Path, HIDDEN), home, *hidden, *confinement.hidden]
     away = {os.path.realpath(place) for place in places}
-    away |= {path for path in SECRET if os.access(path, os.R_OK)}
-    named = [*confinement.readable, *(overlay.lower for overlay in confinement.overlays)]
+    # These matter only where this user can read them, as root can.
+    closed = {path for path in private.of_root() if os.access(path, os.R_OK)}
+    away |= closed
+    shown = tools(confinement, (*hidden, *map(Path, closed)))
+    named = [*shown, *confinement.given, *(overlay.lower for overlay in confinement.overlays)]
     if confinement.objects is not None:
         named.append(confinement.objects)
     read = [*_beneath("/", away)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from poolcli import paths
 from poolcli.errors import RefusedError
-from poolcli.sandbox.base import Confinement, Launch, Sandbox
+from poolcli.sandbox.base import Confinement, Launch, Sandbox, tools
 
 #: Folders that hold other people's or other programs' things. Paths as the kernel resolves them: /tmp and /var are
 #: links into /private.
@@ -38,7 +38,12 @@ def profile(confinement: Confinement, *, home: Path, temp: Path, hidden: Iterabl
     write = [confinement.root, confinement.home, temp, *confinement.writable]
     if confinement.git_dir is not None:
         write.append(confinement.git_dir)
-    read = [*confinement.readable, *(overlay.lower for overlay in confinement.overlays)]
+    hidden = tuple(hidden)
+    read = [
+        *tools(confinement, hidden),
+        *confinement.given,
+        *(overlay.lower for overlay in confinement.overlays),
+    ]
     if confinement.objects is not None:
         read.append(confinement.objects)
     # What is hidden within something that was named stays so; the worktree may itself lie in a hidden folder.

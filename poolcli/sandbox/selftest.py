@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
+import re
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -28,6 +33,16 @@ from poolcli.sandbox.base import Confinement, Sandbox, wrap
 
 #: Seconds for one small program; slower machines than this have no use for a sandbox.
 _PATIENCE = 30.0
+
+#: How folders of a trial are called: where, by which process, started when, and what mkdtemp adds.
+_TRIAL = ".pool-trial-"
+_NAME = re.compile(r"\.pool-trial-([0-9a-f]{8})-([0-9]{1,10})-([0-9]{1,20})-[a-z0-9_]{8}")
+#: In the place of a machine that says nothing of itself.
+_UNKNOWN = "00000000"
+#: Entries of a folder that are looked at for leftovers: a /tmp with more has other worries.
+_ENTRIES = 20_000
+#: Seconds after which a trial that cannot be asked for is over: it takes one, and is ended after 30.
+_LONG_OVER = 3600.0
 
 #: What each sandbox promises. One that reaches less does not promise it in its note either.
 PROMISES: Mapping[str, tuple[str, ...]] = {
@@ -240,17 +255,60 @@ class _Canaries:
             service.close()
 
 
+def _sweep(place: Path) -> None:
+    """Remove what trials left here whose process was killed: this user's folders with such a name, and no link."""
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for entry in itertools.islice(entries, _ENTRIES):
+            named = _NAME.fullmatch(entry.name)
+            if not named or not entry.is_dir(follow_symlinks=False):
+                continue
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if status.st_uid == os.geteuid() and _is_over(named, status.st_mtime):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_over(named: re.Match[str], changed: float) -> bool:
+    machine, process_id, born = named.groups()
+    if machine == _machine() != _UNKNOWN:
+        return _born(int(process_id)) != born
+    # From before a start of the machine, or of a container that shares the folder: its processes are not seen here.
+    return time.time() - changed > _LONG_OVER
+
+
+def _machine() -> str:
+    """What tells apart where numbers of processes mean something else: 8 hexadecimal digits."""
+    parts = []
+    with contextlib.suppress(OSError):
+        parts = [
+            Path("/proc/sys/kernel/random/boot_id").read_text(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
+    return f"{zlib.crc32(' '.join(parts).encode()):08x}" if parts else _UNKNOWN
+
+
+def _born(pid: int) -> str:
+    """When a process started, in ticks of the kernel; 0 when there is none (or no /proc)."""
+    try:
+        # The name of the program, in brackets, may hold spaces and brackets itself.
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return "0"
+
+
 @contextlib.contextmanager
 def _canaries(confinement: Confinement, mark: str) -> Iterator[_Canaries]:
     from poolcli.sandbox import surroundings
 
     with contextlib.ExitStack() as stack:
         folders: list[Path] = []
+        prefix = f"{_TRIAL}{_machine()}-{os.getpid()}-{_born(os.getpid())}-"
         # HOME first: its file is the one to be read. A machine without a writable HOME has nothing there to lose.
         for place in (surroundings.home(), Path("/tmp"), Path("/run"), Path("/var/tmp")):
             with contextlib.suppress(OSError):
+                _sweep(place)
                 name = stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix=".pool-trial-", dir=place, ignore_cleanup_errors=True)
+                    tempfile.TemporaryDirectory(prefix=prefix, dir=place, ignore_cleanup_errors=True)
                 )
                 folders.append(Path(name))
         if len(folders) < 2:

@@ -18,7 +18,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from poolcli.errors import RefusedError
-from poolcli.sandbox import bubblewrap, limits
+from poolcli.sandbox import bubblewrap, limits, private
 from poolcli.sandbox.base import Confinement, Overlay
 from poolcli.sandbox.bubblewrap import Machine, Mounts
 
@@ -79,12 +79,13 @@ def look(program: str, confinement: Confinement, who: Owner) -> Machine:
     if confinement.objects is not None:
         # The user's .git: commands see its objects at another place, and nothing else of it.
         hidden.append(Path(os.path.realpath(confinement.objects)).parent)
-    private = [*folders, *hidden, confinement.seen]
-    folders += [path for path in (*hidden, *aliases(private, _mountinfo())) if path.is_dir()]
+    users = [*folders, *hidden, confinement.seen]
+    folders += [path for path in (*hidden, *aliases(users, _mountinfo())) if path.is_dir()]
     files = [path for path in hidden if path.is_file()]
     if who.uid == 0:
-        folders += _existing_folders(bubblewrap.ROOTS_FOLDERS)
-        files += [Path(path) for path in bubblewrap.ROOTS_FILES if os.path.isfile(path)]  # noqa: PTH113
+        closed = [Path(path) for path in private.of_root()]
+        folders += [path for path in closed if path.is_dir()]
+        files += [path for path in closed if path.is_file()]
     files += [path for path in _sockets() if os.path.lexists(path)]
     return Machine(
         folders=tuple(dict.fromkeys(folders)),
@@ -112,11 +113,6 @@ def version(program: str) -> tuple[int, ...]:
 @functools.cache
 def _existing(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(path for path in paths if os.path.exists(path))  # noqa: PTH110
-
-
-@functools.cache
-def _existing_folders(paths: tuple[str, ...]) -> tuple[Path, ...]:
-    return tuple(Path(os.path.realpath(path)) for path in paths if os.path.isdir(path))  # noqa: PTH112
 
 
 @functools.cache
@@ -244,7 +240,13 @@ def _stage(
     confinement: Confinement, merged: dict[Path, Path], mount: str
 ) -> tuple[dict[Path, Path], list[str]]:
     """Bind what the owner needs below a folder that everybody can enter: pool's state is root's alone."""
-    sources = [confinement.root, confinement.home, *merged.values(), *confinement.readable]
+    sources = [
+        confinement.root,
+        confinement.home,
+        *merged.values(),
+        *confinement.readable,
+        *confinement.given,
+    ]
     sources += [overlay.lower for overlay in confinement.overlays if overlay.seen not in merged]
     sources += confinement.writable
     sources += [

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from poolcli.errors import RefusedError
-from poolcli.sandbox import Confinement, Overlay, Sandbox, bubblewrap, surroundings, wrap
+from poolcli.sandbox import Confinement, Overlay, Sandbox, bubblewrap, private, surroundings, wrap
 from poolcli.sandbox.bubblewrap import Machine, Mounts, arguments
 from tests.sandbox.inside import PYTHON, Place, why_not
 
@@ -512,3 +512,57 @@ def test_calls_at_the_same_time_do_not_meet(place: Place) -> None:
 
 def test_home_that_is_the_root_of_the_machine_is_not_hidden() -> None:
     assert Path("/") not in bubblewrap.masked(Path("/"))
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("where", ["equal", "inside", "around", "linked"])
+def test_what_is_hidden_is_not_laid_open_by_what_is_readable(where: str, place: Place) -> None:
+    kept = place.tmp / "kept"
+    (kept / "inner").mkdir(parents=True)
+    (kept / "inner/events").write_text("canary")
+    (place.tmp / "link").symlink_to(kept)
+    path = {"equal": kept, "inside": kept / "inner", "around": place.tmp, "linked": place.tmp / "link"}[where]
+    command = f"cat {kept}/inner/events {path}/inner/events {path}/events; ls /run/pool/home && echo RUNS"
+    readable = (*place.confinement.readable, path)
+    assert "canary" in place.inside(command, readable=readable).output  # the control
+    done = place.inside(command, readable=readable, hidden=(place.state, kept))
+    assert "canary" not in done.output and "RUNS" in done.output
+    # What pool lays out for the run may lie there.
+    assert "canary" in place.inside(command, given=(kept / "inner",), hidden=(place.state, kept)).output
+
+
+@needs_bubblewrap
+@needs_root
+def test_files_that_only_root_can_read_are_not_there(place: Place) -> None:
+    with tempfile.TemporaryDirectory(prefix="pool-test-", dir="/etc") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "key").write_text("canary")
+        (folder / "key").chmod(0o600)
+        (folder / "closed").mkdir(0o700)
+        (folder / "closed/file").write_text("canary")
+        (folder / "open").write_text("everybody's")
+        (folder / "open").chmod(0o644)
+        private.of_root.cache_clear()
+        try:
+            command = f"cat {name}/key {name}/closed/file {name}/open"
+            assert place.plain(command).output.count("canary") == 2
+            done = place.inside(command)
+            assert "canary" not in done.output and "everybody's" in done.output
+        finally:
+            private.of_root.cache_clear()
+
+
+def test_what_is_closed_in_a_folder_is_found_two_levels_deep(tmp_path: Path) -> None:
+    if not ROOT:
+        pytest.skip("only root's own files count")
+    for name in ("a", "d/b", "d/e/c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "link").symlink_to("a")
+    for folder in ("d", "d/e"):
+        (tmp_path / folder).chmod(0o755)
+    assert sorted(private.closed(str(tmp_path))) == [f"{tmp_path}/a", f"{tmp_path}/d/b"]
+    (tmp_path / "d").chmod(0o700)
+    assert f"{tmp_path}/d" in private.closed(str(tmp_path))

@@ -12,6 +12,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from poolcli import process
@@ -127,6 +128,27 @@ def test_what_the_confinement_hides_stays_closed(place: Place) -> None:
     )
     done = place.confined(f"cat {place.outside}/notes {place.outside}/.git/config", opened)
     assert done.stdout == "notes" and "Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["equal", "inside", "around", "linked"])
+def test_what_is_hidden_is_not_laid_open_by_what_is_readable(place: Place, where: str) -> None:
+    kept = place.outside / "kept"
+    (kept / "inner").mkdir(parents=True)
+    file = kept / "inner" / "events"
+    file.write_text("secret")
+    (place.top / "link").symlink_to(kept)
+    path = {"equal": kept, "inside": kept / "inner", "around": place.outside, "linked": place.top / "link"}[
+        where
+    ]
+    opened = msgspec.structs.replace(place.confinement, readable=(*TOOLS, path))
+    assert place.confined(f"cat {file}", opened).stdout == "secret"  # the control
+    closed = landlock.rules(opened, home=place.user, hidden=(kept,)).read
+    assert not any(str(file).startswith(f"{allowed}/") or allowed == str(file) for allowed in closed)
+    hidden = msgspec.structs.replace(opened, hidden=(kept,))
+    assert place.confined(f"cat {file}", hidden).stdout == ""
+    # What pool lays out for the run may lie there.
+    given = msgspec.structs.replace(hidden, given=(kept / "inner",))
+    assert place.confined(f"cat {file}", given).stdout == "secret"
 
 
 def test_no_tcp(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -93,10 +94,13 @@ def test_a_link_to_home_is_home(home: Path) -> None:
     (home / "keys").symlink_to(home / ".ssh")
     program(home / ".ssh/tool")
     assert ".ssh" not in found(home, home / "keys")
+    # Not under the other name either.
+    assert found(home, home / "all", home / "keys") == set()
 
 
 def test_virtual_environments_bring_what_they_were_made_from(home: Path) -> None:
     base = program(home / "pythons/3.12.4/bin/python3")
+    program(home / "pythons/3.12.4/lib/python3.12/os.py")
     (home / "pythons/3.12").symlink_to(home / "pythons/3.12.4")
     for place in ("code/.venv", "envs/tools"):
         (home / place / "bin").mkdir(parents=True)
@@ -133,3 +137,82 @@ def test_variables_lead_tools_to_the_user_s_home(home: Path) -> None:
     assert toolchains.variables(home) == {}
     (home / ".rustup").mkdir()
     assert toolchains.variables(home) == {"RUSTUP_HOME": str(home / ".rustup")}
+
+
+def python(prefix: Path) -> Path:
+    """What looks like an installed Python."""
+    program(prefix / "bin/python3")
+    program(prefix / "lib/python3.12/os.py")
+    return prefix
+
+
+def named(checkout: Path, home: Path) -> Path:
+    (checkout / ".venv").mkdir(parents=True, exist_ok=True)
+    (checkout / ".venv/pyvenv.cfg").write_text(f"home = {home}\n")
+    return checkout
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["Documents/x", "Documents/bin", ".vault-token/x", "state/x", "x", "code/../x", ".conf/bin", "d/l/bin"],
+)
+def test_a_checkout_names_no_folder_that_is_not_a_python(place: str, home: Path) -> None:
+    (home / "Documents/bin").mkdir(parents=True)
+    (home / "state").mkdir()
+    (home / ".vault-token").write_text("token")
+    python(home / ".conf")
+    python(home)  # HOME itself, even with a Python in it
+    (home / "d").mkdir()
+    (home / "d/l").symlink_to(home / "Documents")
+    checkout = named(home / "code", home / place)
+    assert found(home, checkout / ".venv/bin", checkout=checkout, VIRTUAL_ENV=f"{checkout}/.venv") == set()
+    # The control: a Python there is shown.
+    assert found(home, checkout=named(checkout, python(home / "py") / "bin")) == {"py"}
+
+
+def test_an_environment_that_git_tracks_is_not_asked(home: Path) -> None:
+    checkout = named(home / "code", python(home / "py") / "bin")
+    environ = {"PATH": ""}
+    places = toolchains.readable(environ, home=home, hidden=[home], checkout=checkout, environments=())
+    assert places == () and found(home, checkout=checkout) == {"py"}
+
+
+def test_a_settings_file_that_is_a_pipe_is_not_waited_for(home: Path) -> None:
+    (home / "code/.venv").mkdir(parents=True)
+    os.mkfifo(home / "code/.venv/pyvenv.cfg")
+    assert found(home, checkout=home / "code") == set()
+
+
+def test_links_of_the_checkout_lead_nowhere(home: Path) -> None:
+    (home / ".vault-token").write_text("token")
+    (home / "Documents/lib").mkdir(parents=True)
+    program(home / "Documents/bin/tool")
+    checkout = home / "code"
+    (checkout / "bin").mkdir(parents=True)
+    (checkout / "bin/t").symlink_to(home / ".vault-token")
+    (checkout / "tools").symlink_to(home / "Documents/bin")
+    (checkout / "all").symlink_to(home / "Documents")
+    (home / "mine").mkdir()
+    (home / "mine/t").symlink_to("../code/bin/t")
+    (home / "over").symlink_to("code/tools")
+    path = [checkout / name for name in ("bin", "tools", "all/bin", "x/../bin")]
+    environ = {"VIRTUAL_ENV": str(checkout / "all"), "JAVA_HOME": str(checkout / "all")}
+    # By way of the user's own links as well.
+    assert found(home, *path, home / "mine", home / "over", checkout=checkout, **environ) == {"mine"}
+    # The control: the same links elsewhere are the user's.
+    other = home / "other"
+    other.mkdir()
+    assert ".vault-token" in found(home, *path, checkout=other)
+
+
+def test_pool_s_own_folders_and_those_around_them_never(home: Path) -> None:
+    for name in ("tools/state/bin", "tools/other/bin"):
+        program(home / name / "tool")
+    (home / "link").symlink_to(home / "tools/state")
+    path = {"PATH": f"{home}/tools/state/bin:{home}/tools:{home}/link:{home}/tools/other/bin"}
+
+    def shown(*private: Path) -> set[Path]:
+        return set(toolchains.readable(path, home=home, hidden=[home], private=private))
+
+    assert shown(home / "tools/state") == {home / "tools/other/bin"}
+    assert home / "tools" in shown()
