@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as json_codec
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 LOOKED_AT = 200_000
 #: The order of what is not the tests: what does not build need not be linted.
 BEFORE, AFTER = ("build",), ("lint", "types", "coverage")
+
+#: What pytest says of a file or an id that is not there.
+_NO_SUCH = re.compile(r"^ERROR: (?:file or directory )?not found: ", re.MULTILINE)
 
 
 class Check(Struct, frozen=True):
@@ -253,6 +257,8 @@ def _read(check: Check, measured: measuring.Measured, tests: Sequence[str] = ())
         # Some runners call a test skipped that a name leaves out.
         status = "none"
         problem = f"no such test, or it is skipped: {', '.join(tests)}"
+    elif tests and not counts and measured.recipe.runner == "pytest" and _NO_SUCH.search(base.output):
+        problem = f"no such test: {', '.join(tests)}"
     if unread and not counts and base.exit_code is not None and problem.startswith(NOTHING):
         problem, note = "", "; ".join(filter(None, (note, "judged by its exit code")))
     return replace(

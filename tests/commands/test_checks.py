@@ -116,6 +116,8 @@ def test_a_given_command_and_a_time_limit(repository) -> None:
     done = pool(root, "run", "--test", "sleep 60", "--checks-timeout", "1s")
     assert done.returncode == 3
     assert "test timeout in" in done.stdout
+    done = pool(root, "run", "tests/test_a.py::nope")
+    assert done.returncode == 3 and "problem: no such test: tests/test_a.py::nope" in done.stdout
     done = pool(root, "run", "--test", "no-such-program-here")
     assert done.returncode == 3 and "test error in" in done.stdout
 
