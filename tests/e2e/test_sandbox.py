@@ -74,6 +74,31 @@ def test_landlock_when_it_is_named(pool: Pool) -> None:
     assert not (pool.home / "planted").exists() and not (pool.repo / ".git/hooks/planted").exists()
 
 
+@pytest.mark.parametrize(
+    "sandbox", [pytest.param("bubblewrap", marks=needs_bwrap), pytest.param("landlock", marks=needs_landlock)]
+)
+@pytest.mark.parametrize("tracked", [True, False])
+def test_an_environment_in_the_repository_opens_no_folder(sandbox: str, tracked: bool, pool: Pool) -> None:
+    """By its settings a repository could have any folder shown; the user's own environment needs its Python."""
+    python = pool.home / "python"
+    for name in ("bin/python3", "lib/python3.12/os.py"):
+        (python / name).parent.mkdir(parents=True)
+        (python / name).write_text("a-python")
+        (python / name).chmod(0o755)
+    (pool.repo / ".venv").mkdir()
+    (pool.repo / ".venv/pyvenv.cfg").write_text(f"home = {python}/bin\nhome = {pool.home}/state/x\n")
+    if tracked:
+        git(pool.repo, "add", "-f", ".venv")
+        git(pool.repo, "commit", "-qm", "an environment")
+    command = f"cat {python}/bin/python3; cat {pool.home}/state/*/runs/*/events.jsonl"
+    replies = (reply("", call("shell", command=command)), *REPAIR)
+    check = ("--test", "python3 -m unittest -v")
+    done = pool.do("fix it", "--sandbox", sandbox, *check, replies=replies)
+    assert done.returncode == 0, done.stderr
+    assert ("a-python" in outputs(pool)) is not tracked
+    assert "run.started" not in outputs(pool)
+
+
 def test_none_is_loud_and_does_not_confine(pool: Pool) -> None:
     done = pool.do("fix it", "--sandbox", "none", replies=attack(pool))
     assert done.returncode == 0, done.stderr
