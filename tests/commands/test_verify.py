@@ -276,7 +276,7 @@ def test_a_hanging_change_could_not_be_judged(make_pool: Make) -> None:  # noqa:
     [
         (("nothing",), "'nothing' is neither a run nor a commit"),
         (("HEAD..nowhere",), "git knows no commit 'nowhere'"),
-        (("HEAD",), "HEAD has no commit before it"),
+        (("HEAD",), "HEAD is the first commit"),
         (("HEAD..HEAD",), "changes nothing"),
         (("--patch", "missing.diff"), "cannot be read"),
         (("last", "--patch", "-"), "either a run or range"),
