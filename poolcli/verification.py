@@ -397,15 +397,14 @@ class _Verification:
             self._place(self.patch, own_tests=own_tests) as place,
             place.space.scratch() as scratch,
         ):
-            done = 0
+            title = "small error 1"
 
-            def progress(count: int, _: int) -> None:
-                nonlocal done
-                done = count
+            def progress(count: int, many: int) -> None:
+                nonlocal title
+                title = f"small error {count + 1}" if count < many else "all small errors taken out"
 
             def running(text: str) -> mutants.Command:
                 async def command(timeout: float) -> Finished:
-                    title = f"small error {done + 1}"
                     return await self._command(place, text, title, scratch / "log.txt", timeout)
 
                 return command
