@@ -71,15 +71,14 @@ class Confirmer(Struct):
                 told=f"The checks pass, but tests that passed before do not run any more: {names}"
             )
         if report.ok:
-            await self._beside(patch)
-            return Confirmed()
+            return Confirmed(told=await self._beside(patch))
         where = "in a clean checkout of the repository with your change and the tests as they were"
         return Confirmed(
             told=f"The checks pass in your worktree, but not {where}.\n{section(self.checks, report)}"
         )
 
-    async def _beside(self, patch: bytes) -> None:
-        """The checks beside the tests, which refine the grade: the tests decide."""
+    async def _beside(self, patch: bytes) -> str:
+        """The checks beside the tests: what the model is told of those that the change made worse; '' when none."""
 
         async def on_base(command: str) -> tuple[Finished, str]:
             return await self._fresh_place(b"", lambda place: run_in(place, command), own_tests=False)
@@ -88,10 +87,11 @@ class Confirmer(Struct):
             log = self.outputs / f"base-{len(self.run.events)}.txt"
             return await place.space.run(command, timeout=self.timeout, log=log), str(place.space.seen)
 
-        async def all_of(place: fresh.Place) -> None:
+        async def all_of(place: fresh.Place) -> str:
             text = patch.decode("utf-8", "surrogateescape")
+            told = []
             for name, command in self.beside.items():
-                await beside(
+                found = await beside(
                     self.run,
                     place.space,
                     on_base,
@@ -101,9 +101,14 @@ class Confirmer(Struct):
                     outputs=self.outputs,
                     timeout=self.timeout,
                 )
+                if found.ok is False:
+                    failed = Report("failed", None, 0.0, None, text=found.text)
+                    told.append(section(Checks(command, "[checks]", name), failed))
+            return (
+                "\n".join(["The tests pass, but the change made other checks worse.", *told]) if told else ""
+            )
 
-        if self.beside:
-            await self._fresh_place(patch, all_of, own_tests=True)
+        return await self._fresh_place(patch, all_of, own_tests=True) if self.beside else ""
 
     def _gone(self, report: Report) -> Sequence[str]:
         """Tests that passed before and are not there any more, although the tests are those of the base."""
@@ -137,7 +142,7 @@ class Confirmer(Struct):
         ]
         if findings != self._earlier:  # none after some: it was taken back
             self.run.emit("tampering.found", findings=findings)
-        grave = [f"{f.path}:{f.line}: {f.text}" for f in found if f.severity == "high"]
+        grave = [f"{f.path}:{f.line}: {f.text}" if f.path else f.text for f in found if f.severity == "high"]
         if not grave:
             return None
         lines = "\n".join(f"- {line}" for line in grave[:MOST_TOLD])

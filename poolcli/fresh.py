@@ -183,7 +183,9 @@ def _apply(space: Workspace, patch: bytes) -> str:
     file = space.run_dir / "change"
     write_private(file, patch)
     # git itself refuses paths outside of the folder, in .git and behind links.
-    answer = attempt([*space.repo.pin(space.root), "apply", "--whitespace=nowarn", str(file)], cwd=space.root)
+    # The change may say which filters of the user's its files go through.
+    repo = space.repo.without_filters() if b".gitattributes" in patch else space.repo
+    answer = attempt([*repo.pin(space.root), "apply", "--whitespace=nowarn", str(file)], cwd=space.root)
     return (complaint(answer.err) or "git apply failed") if answer.code else ""
 
 

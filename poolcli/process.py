@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -35,6 +35,9 @@ PIECE = 65536
 
 #: Bytes of one call that are shown live; all of it is in the log.
 LIVE = 1_000_000
+
+#: Seconds to wait until stopped processes stand still; one in the middle of a write to a disk takes longer.
+STILL_GRACE = 0.5
 
 #: Rounds of looking for marked processes: one that forks while it is looked for is met in the next.
 ROUNDS = 8
@@ -139,6 +142,82 @@ def kill_marked(marker: str) -> int:
     return _signal_marked(f"{RUN}={marker}", signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def stilled(marker: str) -> Iterator[None]:
+    """Nothing that was started for the run `marker` moves for the time of a `with`.
+
+    What looks at files of the run meanwhile sees what it checked. Met are processes with the run's mark, and all
+    below this one in a process namespace of their own, whatever they did to their environment.
+    """
+    met: set[int] = set()
+    try:
+        for _ in range(ROUNDS):
+            new = {pid for pid in _of_run(marker) if pid not in met}
+            if not new:
+                break
+            for pid in new:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGSTOP)
+            met |= new
+            until = time.monotonic() + STILL_GRACE
+            while any(_state(pid) in (b"R", b"S") for pid in new) and time.monotonic() < until:
+                time.sleep(0.0005)
+        yield
+    finally:
+        for pid in met:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def _of_run(marker: str) -> Iterator[int]:
+    if sys.platform != "linux":
+        return
+    children: dict[int, list[int]] = {}
+    pids = _pids()
+    for pid in pids:
+        if (found := _stat(pid)) is not None:
+            children.setdefault(int(found[1]), []).append(pid)
+    wanted = os.fsencode(f"{RUN}={marker}")
+    own, below = _namespace("self"), set(_below(os.getpid(), children))
+    for pid in pids:
+        if (pid in below and _namespace(pid) not in ("", own)) or wanted in _environment(pid):
+            yield pid
+
+
+def _below(pid: int, children: Mapping[int, Sequence[int]]) -> Iterator[int]:
+    for child in children.get(pid, ()):
+        yield child
+        yield from _below(child, children)
+
+
+def _namespace(pid: int | str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115 (called for every process)
+    except OSError:
+        return ""
+
+
+def _environment(pid: int) -> Sequence[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 (called for every process)
+            return file.readall().split(b"\0")
+    except OSError:
+        return ()
+
+
+def _state(pid: int) -> bytes:
+    return found[0] if (found := _stat(pid)) is not None else b""
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """State, parent and group of a process; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 (called for every process)
+            return file.read(1024).rpartition(b")")[2].split()[:3]
+    except (OSError, ValueError):
+        return None
+
+
 def _signal_group(pid: int, number: int) -> bool:
     """Signal a process group; whether there was one. Number 0 only asks."""
     try:
@@ -156,11 +235,9 @@ def _group_lives(group: int) -> bool:
 
 
 def _is_running(pid: int, group: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 (called for every process)
-            state, _, pgrp = file.read(1024).rpartition(b")")[2].split()[:3]
-    except (OSError, ValueError):
+    if (found := _stat(pid)) is None:
         return False
+    state, _, pgrp = found
     return state not in (b"Z", b"X") and int(pgrp) == group
 
 

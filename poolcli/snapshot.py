@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from poolcli.git import IDENTITY, Repository, git
+from poolcli.git import IDENTITY, LONGEST, Repository, git
 
 #: Folders of installed packages: borrowed from the user's checkout (environments.py), never part of a change.
 BORROWED = frozenset({".venv", "venv", "node_modules"})
@@ -142,7 +142,14 @@ def copy_index(source: Path, target: Path) -> None:
     os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def differing(repo: Repository, root: Path, env: Mapping[str, str], excluded: Collection[str]) -> list[str]:
+def differing(
+    repo: Repository,
+    root: Path,
+    env: Mapping[str, str],
+    excluded: Collection[str],
+    *,
+    timeout: float = LONGEST,
+) -> list[str]:
     """Files under `root` that differ from the index in `env`, new ones included, ignored ones and litter not.
 
     A nested repository's folder is given with a slash at its end.
@@ -163,6 +170,7 @@ def differing(repo: Repository, root: Path, env: Mapping[str, str], excluded: Co
         ],
         cwd=root,
         env=env,
+        timeout=timeout,
     )
     return sorted({os.fsdecode(path) for path in out.split(b"\0")[:-1]})
 
@@ -178,7 +186,9 @@ def nested_files(repo: Repository, root: Path, folder: str, scratch: Path) -> li
     return [folder + path for path in map(os.fsdecode, out.split(b"\0")[:-1]) if not path.endswith("/")]
 
 
-def record(repo: Repository, root: Path, paths: Iterable[str], env: Mapping[str, str]) -> None:
+def record(
+    repo: Repository, root: Path, paths: Iterable[str], env: Mapping[str, str], *, timeout: float = LONGEST
+) -> None:
     """Bring the index in `env` to what lies under `root` at these paths: content, mode, kind, or nothing."""
     present: list[str] = []
     hidden: list[str] = []
@@ -186,9 +196,9 @@ def record(repo: Repository, root: Path, paths: Iterable[str], env: Mapping[str,
         # git refuses to look at a path behind a link or at a folder; what was a file there is gone.
         (hidden if behind_link(root, path) or _is_folder(root / path) else present).append(path)
     if hidden:
-        _update_index(repo, root, ["--force-remove"], hidden, env)
+        _update_index(repo, root, ["--force-remove"], hidden, env, timeout)
     if present:
-        _update_index(repo, root, ["--add", "--replace", "--remove"], present, env)
+        _update_index(repo, root, ["--add", "--replace", "--remove"], present, env, timeout)
 
 
 def behind_link(root: Path, path: str) -> bool:
@@ -198,10 +208,16 @@ def behind_link(root: Path, path: str) -> bool:
 
 
 def _update_index(
-    repo: Repository, root: Path, options: Sequence[str], paths: Sequence[str], env: Mapping[str, str]
+    repo: Repository,
+    root: Path,
+    options: Sequence[str],
+    paths: Sequence[str],
+    env: Mapping[str, str],
+    timeout: float,
 ) -> None:
     lines = b"".join(os.fsencode(path) + b"\0" for path in paths)
-    git([*repo.pin(root), "update-index", *options, "-z", "--stdin"], cwd=root, env=env, input=lines)
+    args = [*repo.pin(root), "update-index", *options, "-z", "--stdin"]
+    git(args, cwd=root, env=env, input=lines, timeout=timeout)
 
 
 def write_tree(repo: Repository, env: Mapping[str, str]) -> str:

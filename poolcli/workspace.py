@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from msgspec import structs
 
 from poolcli import beneath, environments, paths, process, shadow, snapshot, surprises, worktrees
 from poolcli.errors import PoolError, WorkspaceError
-from poolcli.git import Repository, attempt, git
+from poolcli.git import LONGEST, Repository, TimedOut, attempt, git
 from poolcli.paths import private_dir, write_private
 from poolcli.process import Finished
 from poolcli.sandbox import Confinement, Launch, Overlay, Sandbox, command_environment, ownership, wrap
@@ -29,6 +30,10 @@ PATCH = "patch.diff"
 OUT_OF_MEMORY = (
     "The memory that commands may use in this sandbox was used up, and a process was ended for it."
 )
+#: Seconds for git to look at the worktree before something is taken to be wrong with it: 80,000 files took 2.
+_PATIENCE = 30.0
+#: Changed files that git reads in a second at least.
+_READ = 50
 #: Longest file that is read as text, in bytes: instructions and manifests are far below.
 LONGEST_TEXT = 1_000_000
 
@@ -436,6 +441,7 @@ class _Content:
         self._empty = space.run_dir / f"{worktrees.INDEX}.empty"
         objects = private_dir(space.run_dir / "objects")
         self.pin = space.repo.pin(space.root)
+        self._stack = contextlib.ExitStack()
         self.env = {
             "GIT_INDEX_FILE": str(self._index),
             "GIT_OBJECT_DIRECTORY": str(objects),
@@ -447,24 +453,59 @@ class _Content:
     def __enter__(self) -> _Content:
         space = self._space
         space._check()
+        with contextlib.ExitStack() as stack:
+            # A program that still runs could exchange a folder for a link between two looks at it.
+            stack.enter_context(process.stilled(space.run_dir.name))
+            try:
+                self._look(_PATIENCE)
+            except TimedOut:
+                # git opens some files in every folder, and waits for ever for one that is a pipe.
+                self._look(_PATIENCE if _remove_pipes(space.root) else LONGEST)
+            self._stack = stack.pop_all()
+        return self
+
+    def _look(self, timeout: float) -> None:
+        space = self._space
         self._clear()
+        self.nested.clear()
         pristine = space.run_dir / worktrees.INDEX
         if pristine.exists():
             snapshot.copy_index(pristine, self._index)
         else:
             git([*self.pin, "read-tree", space.base], cwd=space.root, env=self.env)
-        self.changed = self._differing()
+        repo = self._careful(timeout)
+        self.changed = self._differing(repo, timeout)
         if self.changed:
-            snapshot.record(space.repo, space.root, self.changed, self.env)
-        return self
+            # Files are read here, and a large change takes its time.
+            patience = timeout + len(self.changed) / _READ
+            snapshot.record(repo, space.root, self.changed, self.env, timeout=patience)
 
-    def _differing(self) -> list[str]:
+    def _careful(self, timeout: float) -> Repository:
+        """The repository; without the user's filters when what they work on may have been chosen by a command."""
+        space = self._space
+        bare = space.repo.without_filters()
+        if bare.pins == space.repo.pins:
+            return space.repo
+        question = [
+            "ls-files",
+            "-z",
+            "--modified",
+            "--deleted",
+            "--others",
+            "--",
+            ":(top,glob)**/.gitattributes",
+        ]
+        touched = git([*bare.pin(space.root), *question], cwd=space.root, env=self.env, timeout=timeout)
+        return bare if touched else space.repo
+
+    def _differing(self, repo: Repository, timeout: float) -> list[str]:
         space = self._space
         paths: list[str] = []
-        for path in snapshot.differing(space.repo, space.root, self.env, space.record.gitlinks):
+        found = snapshot.differing(repo, space.root, self.env, space.record.gitlinks, timeout=timeout)
+        for path in found:
             if path.endswith("/"):  # a repository that a command made: its files, without its .git
                 self.nested.append(path)
-                paths += snapshot.nested_files(space.repo, space.root, path, self._empty)
+                paths += snapshot.nested_files(repo, space.root, path, self._empty)
             else:
                 paths.append(path)
         return sorted(set(paths))
@@ -475,7 +516,23 @@ class _Content:
             file.unlink(missing_ok=True)
 
     def __exit__(self, *error: object) -> None:
+        self._stack.close()
         self._clear()
+
+
+def _remove_pipes(root: Path) -> bool:
+    """Remove pipes and the like under names that git reads in every folder; whether there were any."""
+    found = False
+    for _, folders, files, fd in os.fwalk(root):
+        folders[:] = [name for name in folders if name != ".git"]
+        for name in files:
+            if name in (".gitignore", ".gitattributes", ".gitmodules"):
+                with contextlib.suppress(OSError):
+                    mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+                    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+                        os.unlink(name, dir_fd=fd)
+                        found = True
+    return found
 
 
 def _out_of_memory(groups: tuple[Path, ...]) -> int:
@@ -669,7 +726,8 @@ def reopen(
         _check_out(space, snapshot.look(repo))
         patch = run_dir / PATCH
         if patch.exists() and patch.stat().st_size:
-            git([*repo.pin(root), "apply", "--whitespace=nowarn", str(patch)], cwd=root)
+            careful = repo.without_filters() if b".gitattributes" in patch.read_bytes() else repo
+            git([*careful.pin(root), "apply", "--whitespace=nowarn", str(patch)], cwd=root)
         # Last: without a record, `collect` takes no patch from a worktree that is not whole.
         space.record.save(run_dir)
     except BaseException as error:

@@ -7,11 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from poolcli import fresh, sandbox, shadow, snapshot, workspace, worktrees
+from poolcli import fresh, process, sandbox, shadow, snapshot, workspace, worktrees
 from poolcli.errors import WorkspaceError
 from poolcli.git import find_repository
 from poolcli.sandbox import Sandbox, bubblewrap, detect
@@ -800,3 +801,68 @@ def test_memory_that_ran_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert run(space, "echo no; false", 1) == "no"
     finally:
         limits.close_group(made)
+
+
+def test_a_filter_of_the_users_is_not_run_on_files_that_a_command_chose(tmp_path: Path, monkeypatch) -> None:
+    """A model may write `.gitattributes`; what it names runs in the user's settings, not in the sandbox."""
+    mark, settings = tmp_path / "mark", tmp_path / "settings"
+    settings.write_text(f'[filter "evil"]\n\tclean = "touch {mark}; cat"\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    top = make(tmp_path / "top", {"a.txt": "a\n"})
+    space = start(top, tmp_path, NONE)
+    run(space, "mkdir d; echo '* filter=evil' > d/.gitattributes; echo new > d/b.txt; echo more >> a.txt")
+    assert b"d/b.txt" in space.patch() and space.tree() and space.changed()
+    assert not mark.exists()
+    with fresh.place(
+        space.repo, base=space.base, patch=space.patch(), state=tmp_path / "st", sandbox=NONE
+    ) as place:
+        assert not place.problem
+    assert not mark.exists()
+    subprocess.run(["git", "add", "-A"], cwd=space.root, check=True)  # the control: git by itself runs it
+    assert mark.exists()
+
+
+def test_a_filter_that_the_user_chose_goes_on_working(tmp_path: Path, monkeypatch) -> None:
+    settings = tmp_path / "settings"
+    settings.write_text('[filter "upper"]\n\tclean = "tr a-z A-Z"\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    top = make(tmp_path / "top", {".gitattributes": "*.up filter=upper\n", "a.up": "text\n"})
+    space = start(top, tmp_path, NONE)
+    run(space, "echo more >> a.up")
+    assert b"+MORE" in space.patch()
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".gitattributes", "d/.gitignore", "d/.gitattributes"])
+def test_a_pipe_that_git_would_read_does_not_hang_pool(tmp_path: Path, monkeypatch, name: str) -> None:
+    monkeypatch.setattr(workspace, "_PATIENCE", 1.0)
+    space = start(make(tmp_path / "top", {"a.txt": "a\n"}), tmp_path, NONE)
+    run(space, f"mkdir -p d; echo b > d/b; mkfifo {name}")
+    with pytest.raises(subprocess.TimeoutExpired):  # the control
+        subprocess.run(["git", "add", "-A"], cwd=space.root, timeout=1, capture_output=True, check=False)
+    assert b"d/b" in space.patch()
+
+
+@pytest.mark.parametrize("confined", boxes())
+def test_nothing_of_a_run_moves_while_pool_looks(tmp_path: Path, confined: Sandbox) -> None:
+    space = start(make(tmp_path / "top", {"a.txt": "a\n"}), tmp_path, confined)
+    launch = space.launch("exec env -i /bin/sh -c 'while :; do echo x >> moving; done'" if confined != NONE else
+                          "while :; do echo x >> moving; done")  # fmt: skip
+    running = subprocess.Popen(launch.argv, cwd=space.root, env=launch.env, pass_fds=launch.fds)
+    launch.close()
+    moving = space.root / "moving"
+    try:
+        until = time.monotonic() + 20
+        while not moving.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        with process.stilled(space.run_dir.name):
+            size = moving.stat().st_size
+            time.sleep(0.3)
+            assert moving.stat().st_size == size
+        until = time.monotonic() + 20
+        while moving.stat().st_size == size and time.monotonic() < until:
+            time.sleep(0.01)
+        assert moving.stat().st_size > size
+    finally:
+        running.kill()
+        process.kill_marked(space.run_dir.name)
+        running.wait()

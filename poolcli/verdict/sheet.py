@@ -89,8 +89,9 @@ class Sheet(Struct, frozen=True):
 
     @property
     def verified(self) -> bool:
-        """Whether the change is proved: judged, resolved in full and not tampered with."""
-        return self.valid and self.label == "FULL" and not self.tampered
+        """Whether the change is proved: judged, resolved in full, nothing made worse beside it, not tampered with."""
+        worse = any(extra.ok is False for extra in self.extras)
+        return self.valid and self.label == "FULL" and not self.tampered and not worse
 
     @property
     def word(self) -> str:

@@ -54,7 +54,8 @@ def test_a_call_whose_reply_broke_runs_once(do, name: str) -> None:
 
 def test_what_was_shown_of_a_broken_reply_is_forgotten(tmp_path: Path) -> None:
     asked = ask(tmp_path, reset(TEXT), saying("whole"))
-    assert asked.live("delta") == ["half a se", "whole"]
+    # What may begin a secret is held back for a moment: the pieces are others, the text is the same.
+    assert "".join(asked.live("delta")) == "half a sewhole"
     assert "the reply begins anew in" in asked.notices("retry")[0]
     status = Status()
     shown = []
