@@ -10,7 +10,7 @@ demo: $(VENV)/.local          ## watch the main job on the embedded demonstratio
 	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.dev            ## the quick tests: some minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 test-slow: $(VENV)/.dev       ## the slow ones: kills at random moments, a real project from PyPI, the model's pass rate
 	$(BIN)/python -m pytest -m slow

@@ -28,7 +28,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(top: Path, tmp_path: Path) -> Workspace:
     return workspace.create(
-        find_repository(top), run_id="run-1", state=tmp_path / "st", sandbox=sandbox.default()
+        find_repository(top), run_id="landing-1", state=tmp_path / "st", sandbox=sandbox.default()
     )
 
 

@@ -49,7 +49,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
 
 
-def start(top: Path, tmp_path: Path, confined: Sandbox, run_id: str = "run-1") -> Workspace:
+def start(top: Path, tmp_path: Path, confined: Sandbox, run_id: str = "shadow-1") -> Workspace:
     return workspace.create(find_repository(top), run_id=run_id, state=tmp_path / "st", sandbox=confined)
 
 
@@ -484,7 +484,7 @@ def test_twenty_killed_starts_leave_nothing(tmp_path: Path) -> None:
             assert [process.wait() for process in running] == [-9] * 4
             running.clear()
     (top / ".git/refs/pool/base").mkdir(parents=True, exist_ok=True)
-    (top / ".git/refs/pool/base/run-1.lock").touch()
+    (top / ".git/refs/pool/base/shadow-1.lock").touch()
     busy = lock(state / "runs/run-2")
     lines = workspace.collect(repo, state)
     assert all("nothing of it had to be saved" in line for line in lines) and len(lines) == 19
@@ -493,7 +493,7 @@ def test_twenty_killed_starts_leave_nothing(tmp_path: Path) -> None:
     assert len(workspace.collect(repo, state)) == 1
     assert list((state / "worktrees").iterdir()) == []
     assert private_state(top / ".git") == before
-    assert not (top / ".git/refs/pool/base/run-1.lock").exists() and not (top / ".git/worktrees").exists()
+    assert not (top / ".git/refs/pool/base/shadow-1.lock").exists() and not (top / ".git/worktrees").exists()
     for folder in (state / "runs").iterdir():
         assert not {"git", "git.new", "index", "objects"} & {path.name for path in folder.iterdir()}
     assert sh(top, "for-each-ref", "refs/pool") == b"", "also of those killed just after the ref was made"
@@ -708,7 +708,7 @@ def test_another_sandbox_at_resuming(tmp_path: Path) -> None:
     patch = space.patch()
     for other in (box(), NONE):
         space = workspace.reopen(
-            space.repo, run_id="run-1", state=tmp_path / "st", base=space.base, sandbox=other
+            space.repo, run_id="shadow-1", state=tmp_path / "st", base=space.base, sandbox=other
         )
         assert space.patch() == patch
         assert run(space, "git status --porcelain") == "M a.py"

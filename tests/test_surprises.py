@@ -21,7 +21,7 @@ def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     top = make(tmp_path / "r", {"a.py": "a\n", "docs/old": "x\n", "Makefile": "all:\n", "here": "x\n"})
     repo = find_repository(top)
-    return workspace.create(repo, run_id="run-1", state=tmp_path / "st", sandbox=sandbox.default())
+    return workspace.create(repo, run_id="surprises-1", state=tmp_path / "st", sandbox=sandbox.default())
 
 
 def told(space: Workspace) -> list[str]:

@@ -26,9 +26,9 @@ RECORD = {"offered": 1, "taken": 1, "left": 0, "hunks": []}
 def begun(top: Path, tmp_path: Path) -> Workspace:
     """A run with a log, as landing finds it."""
     space = start(top, tmp_path)
-    trace = Trace.create(space.run_dir, "run-1")
-    trace.append(Event("run-1", 1, 1.0, "run.started", {"task": "t"}))
-    trace.append(Event("run-1", 2, 2.0, "run.ended", {"status": "verified"}))
+    trace = Trace.create(space.run_dir, "undo-1")
+    trace.append(Event("undo-1", 1, 1.0, "run.started", {"task": "t"}))
+    trace.append(Event("undo-1", 2, 2.0, "run.ended", {"status": "verified"}))
     trace.close()
     (space.run_dir / "result.json").write_text("{}")
     return space
