@@ -31,6 +31,8 @@ def landed(*args, **how):
 def test_unique_text_is_replaced_as_str_replace_does(before, old, after, new):
     text = before + old + after
     assume(occurrences(text, old) == 1 and old != new and text != old.rstrip("\n") + "\n")
+    # A last line without its end is a place, too.
+    assume(not (old.endswith("\n") and text.endswith(old[:-1])))
     done = landed(text, old, new)
     assert done.text == text.replace(old, new) == before + new + after
     assert done.lines == (before.count("\n") + 1,) and done.note == ""

@@ -35,7 +35,7 @@ from typing import Any
 from poolcli.models.recovery.base import Found, Reading, Tools, Written
 from poolcli.models.recovery.named import without_marks
 from poolcli.models.recovery.plain import blocks_at_end, whole_at
-from poolcli.models.recovery.scanning import Hit, replies, scan
+from poolcli.models.recovery.scanning import Hit, Scan, replies, scan
 
 __all__ = ["Found", "Written", "recover"]
 
@@ -47,11 +47,17 @@ def recover(text: str, tools: Sequence[Mapping[str, Any]], *, think: str = "") -
     raises.
     """
     known = Tools(tools)
+    seen: Scan | None = None
     # First, because the arguments of a call without marks may hold marks.
     for start in replies(text):
+        if start and seen is None:
+            seen = scan(text, known)
+        # What looks like the end of reasoning may stand in the arguments of a call.
+        if seen is not None and any(hit.start < start <= hit.reading.end for hit in seen.hits):
+            continue
         if reading := whole_at(text, start, known):
             return _found(text, (Hit(start, reading),), 0)
-    seen = scan(text, known)
+    seen = seen or scan(text, known)
     if seen.hits:
         return _found(text, seen.hits, 0)
     thought = seen.thought
