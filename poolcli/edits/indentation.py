@@ -19,6 +19,8 @@ UNITS = (2, 3, 4, 8)
 
 Shift = Callable[[str], str | None]
 Pairs = list[tuple[str, str]]
+#: Gives the lines of a file.
+File = Callable[[], Sequence[str]]
 
 
 def pairs(old: Sequence[str], there: Sequence[str]) -> Pairs:
@@ -36,10 +38,11 @@ def uniform(found: Pairs) -> bool:
     return _rule(found) is not None
 
 
-def shift(found: Pairs, old: Sequence[str], new: Sequence[str], file: Sequence[str]) -> Shift | None:
+def shift(found: Pairs, old: Sequence[str], new: Sequence[str], file: File) -> Shift | None:
     """How lines of `new` are to be indented in the file; None when that is in doubt.
 
-    The result maps an indentation to the one in the file, or to None where there is none.
+    The result maps an indentation to the one in the file, or to None where there is none. The lines of `file` are
+    asked for only when those of the place do not say enough.
     """
     rule = _rule(found)
     if rule is None:
@@ -183,7 +186,7 @@ def _least(indents: Sequence[str]) -> str:
     return min(indents, key=len)
 
 
-def _shift_by(rule: _Rule, found: Pairs, indents: Sequence[str], file: Sequence[str]) -> Shift | None:
+def _shift_by(rule: _Rule, found: Pairs, indents: Sequence[str], file: File) -> Shift | None:
     if rule.written in ("+", "-"):
         return _by_prefix(rule)
     known = dict(found)
@@ -195,7 +198,7 @@ def _shift_by(rule: _Rule, found: Pairs, indents: Sequence[str], file: Sequence[
         mine = _only({*indents, *known})
         if mine is None:
             return None
-        theirs = rule.char or _file_char(file)
+        theirs = rule.char or _file_char(file())
         char = theirs or mine
         if mine == char:
             scale = Fraction(1)
@@ -238,10 +241,10 @@ def _by_prefix(rule: _Rule) -> Shift:
     return by
 
 
-def _levels(mine: str, char: str, indents: Sequence[str], file: Sequence[str]) -> Fraction | None:
+def _levels(mine: str, char: str, indents: Sequence[str], file: File) -> Fraction | None:
     """Characters of the file per character written, from what a level is on both sides."""
     own = gcd(*(len(i) for i in indents)) if mine == " " else 1
-    theirs = unit(file) if char == " " else 1
+    theirs = unit(file()) if char == " " else 1
     if (mine == " " and own not in UNITS) or not theirs:
         return None
     return Fraction(theirs, own)

@@ -277,14 +277,14 @@ def _by_key(lines: Lines, edit: Replacement, key: Key, step: Step) -> Found:
     wanted = [key(line) for line in old]
     if not any(wanted):
         return None
-    starts = lines.places(wanted, key)
+    starts = lines.worded(old, key) if key is unspaced else lines.places(wanted, key)
     if not any(_indented_alike(lines, at, old, key) for at in starts):
         return None
     # The same lines indented otherwise are a place as well: what no rule explains may still be meant.
     candidates = (
         Candidate(
-            lines.offsets[at],
-            lines.offsets[at + len(old)],
+            lines.begin(at),
+            lines.begin(at + len(old)),
             lambda a=at: _lines_at(lines, edit, a, old, new, step),  # type: ignore[misc]
         )
         for at in starts
@@ -305,7 +305,7 @@ def _new_lines(edit: Replacement) -> list[str]:
 def _indented_alike(lines: Lines, at: int, old: Sequence[str], key: Key) -> bool:
     if key in (_itself, line_end):
         return True
-    found = indentation.pairs(old, lines.raw[at : at + len(old)])
+    found = indentation.pairs(old, lines.between(at, at + len(old)))
     return indentation.same(found) or indentation.uniform(found) or _bare_first(found)
 
 
@@ -323,8 +323,8 @@ def _trimmed(old: Sequence[str], new: Sequence[str], there: str) -> bool:
 def _lines_at(
     lines: Lines, edit: Replacement, at: int, old: Sequence[str], new: list[str], step: Step
 ) -> Place | Refusal | None:
-    there = lines.raw[at : at + len(old)]
-    after = lines.raw[at + len(old) : at + len(old) + 1]
+    there = lines.between(at, at + len(old))
+    after = lines.between(at + len(old), at + len(old) + 1)
     if not edit.whole_lines and _trimmed([line for line in old if line.strip()], new, there[_blank(there)]):
         return _in_doubt(at)
     joins = edit.old.endswith("\n") and edit.new and not edit.new.endswith("\n") and not edit.whole_lines
@@ -341,7 +341,7 @@ def _lines_at(
             return _in_doubt(at)
         old, new = [found[0][1] + old[0], *old[1:]], [found[0][1] + new[0], *new[1:]]
         found = indentation.pairs(old, there)
-    shift = indentation.shift(found, old, new, lines.raw)
+    shift = indentation.shift(found, old, new, lambda: lines.raw)
     if shift is None:
         # Nothing but blank lines to write, or a shift of lines whose indentation no rule covers.
         return _in_doubt(at)
@@ -376,6 +376,8 @@ def _lookalikes(lines: Lines, edit: Replacement) -> Found:
 def _alike(lines: Lines, old: str) -> Iterator[tuple[int, int]]:
     """Where a text is that looks like `old`, sign by sign, with either line end."""
     plain = old.replace("\r\n", "\n")
+    if not lines.carriage and not lines.looks_like(plain):
+        return
     pattern = re.compile("".join(_SIGN.get(char) or re.escape(char) for char in plain))
     at = 0
     while match := pattern.search(lines.text, at):
@@ -439,10 +441,10 @@ def _without_blank_lines(lines: Lines, edit: Replacement) -> Replacement | None:
     for at in lines.places(core, lookalike):
         # Blank lines of the file that the old text has and the new one has not may be meant to go, or not.
         beside = (
-            lines.raw[at - 1] if at else "-",
-            next(iter(lines.raw[at + len(core) : at + len(core) + 1]), "-"),
+            lines.between(at - 1, at)[0] if at else "-",
+            next(iter(lines.between(at + len(core), at + len(core) + 1)), "-"),
         )
-        if not edit.whole_lines and _trimmed(old[head : len(old) - tail], new, lines.raw[at]):
+        if not edit.whole_lines and _trimmed(old[head : len(old) - tail], new, lines.between(at, at + 1)[0]):
             return None
         if (head > new_head == 0 and not beside[0].strip()) or (
             tail > new_tail == 0 and not beside[1].strip()
@@ -526,11 +528,11 @@ def _elided(lines: Lines, old: Sequence[str], new: Sequence[str]) -> Found:
             return None
         end = places[0] + len(part)
         starts.append(places[0])
-        pairs += indentation.pairs(part, lines.raw[places[0] : end])
+        pairs += indentation.pairs(part, lines.between(places[0], end))
     if all(at is None for at in starts):
         return None
     flat = [line for part in before for line in part]
-    shift = indentation.shift(pairs, flat, [line for part in after for line in part], lines.raw)
+    shift = indentation.shift(pairs, flat, [line for part in after for line in part], lambda: lines.raw)
     if shift is None:
         return _in_doubt(next(at for at in starts if at is not None))
     made = [

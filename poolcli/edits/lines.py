@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 
-from poolcli.edits.keys import lookalike, unspaced
+from poolcli.edits.keys import LOOKALIKE, lookalike, unspaced
+from poolcli.edits.marks import Marks
 
 #: Line comparisons that looking for one text may take; beyond, the search is given up.
 COMPARISONS = 4_000_000
@@ -20,6 +21,13 @@ PLACES = 50
 #: as 10,000 of them.
 LOOKED = 5000
 
+#: Characters of a text from which on a copy without blanks costs more than one edit may; in most files of code it is
+#: made in a millisecond.
+LARGE = 1_000_000
+
+#: Lines for which all of a text is cut up.
+MANY = 5000
+
 #: Places of a word from which on searching the text itself is quicker than looking at each.
 FREQUENT = 100
 
@@ -28,8 +36,8 @@ _WORD = re.compile(r"\w+")
 #: Blanks that `unspaced` forgets in ASCII texts; others that it forgets and that are in hardly any text.
 _BLANKS, _RARE_BLANKS = " \t\r\f\v\x1c\x1d\x1e\x1f", "\x85\u1680\u2028\u2029"
 
-#: Signs that other characters may stand for in a text, and characters that are not seen at all.
-_SIGNS, _UNSEEN = re.compile(r"[^'\"\-. \t]+"), "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+#: Characters that look like others.
+_ODD = re.compile(f"[{''.join(map(chr, LOOKALIKE))}]")
 
 Key = Callable[[str], str]
 
@@ -61,6 +69,28 @@ class Lines:
         starts = list(accumulate((len(line) + 1 for line in self.raw), initial=0))
         starts[-1] = len(self.text)
         return starts
+
+    @cached_property
+    def count(self) -> int:
+        """How many lines there are."""
+        return self._marks.number(len(self.text)) + self.open
+
+    def begin(self, number: int) -> int:
+        """Where a line (from 0) begins; the text ends where the one after the last would."""
+        return self.offsets[number] if "offsets" in self.__dict__ else self._marks.begin(number)
+
+    def between(self, first: int, last: int) -> list[str]:
+        """`raw[first:last]`, without cutting up a whole text for a few lines."""
+        if "raw" in self.__dict__ or last - first > MANY:
+            return self.raw[first:last]
+        last = min(last, self.count)
+        if last <= first:
+            return []
+        part = self.text[self.begin(first) : self.begin(last)]
+        lines = part.split("\n")
+        if part.endswith("\n"):
+            lines.pop()
+        return lines
 
     @property
     def open(self) -> bool:
@@ -139,53 +169,69 @@ class Lines:
         return known
 
     @cached_property
-    def _ascii(self) -> bool:
-        return self.text.isascii()
+    def _marks(self) -> Marks:
+        return Marks(self.text)
 
     @cached_property
-    def _odd(self) -> bool:
-        """Whether there are characters that may stand within a word and that keys forget."""
-        return any(char in self.text for char in _UNSEEN + _RARE_BLANKS)
+    def _plain(self) -> Marks:
+        """The text, line by line as `lookalike` sees it but for blanks at the ends."""
+        if self.text.isascii():
+            return self._marks
+        plain = _ODD.sub(lambda match: LOOKALIKE[ord(match[0])], self.text)
+        return self._marks if plain == self.text else Marks(plain)
+
+    def looks_like(self, old: str) -> bool:
+        """Whether there is a text that `lookalike` cannot tell from this one, which holds none of its signs."""
+        return old in self._plain.text
 
     @cached_property
-    def _squeezed(self) -> str:
-        text = self.text
-        for blank in _BLANKS:
+    def _squeezed(self) -> Marks:
+        """The text, line by line as `unspaced` sees it."""
+        text = self._plain.text
+        for blank in _BLANKS if text.isascii() else _BLANKS + _RARE_BLANKS:
             text = text.replace(blank, "")
-        return text
+        return Marks(text)
 
-    def _needle(self, wanted: str, key: Key) -> tuple[str, str] | None:
-        """What every line holds that `key` turns into `wanted`, and the text to look for it in; None when it is
-        not known."""
-        text = self._squeezed if key is unspaced else self.text
-        if self._ascii or key not in (lookalike, unspaced):
-            return (wanted, text) if wanted else None
-        if self._odd:
-            return None
-        needle = max(_SIGNS.findall(wanted), key=len, default="")
-        return (needle, text) if needle else None
+    def _needle(self, wanted: str, key: Key) -> tuple[str, Marks]:
+        """What every line holds that `key` turns into `wanted`, and the text to look for it in."""
+        if key is unspaced:
+            return wanted, self._squeezed
+        # The same needle for all of these keys: then what is nowhere is looked for once.
+        return wanted.strip(" \t\r\f\v") or wanted, self._plain if key is lookalike else self._marks
 
     def hits(self, wanted: str, key: Key, most: int) -> list[int]:
         """The lines (from 0) that `key` turns into `wanted`; more than `most` only say that there are as many."""
-        if key in self._keyed or self.many or (needle := self._needle(wanted, key)) is None:
+        if key in self._keyed or self.many or not wanted:
             return self.keyed(key)[1].get(wanted, [])
-        sought, text = needle
+        return self._hits(wanted, key, most, *self._needle(wanted, key))
+
+    def _hits(self, wanted: str, key: Key, most: int, needle: str, marks: Marks) -> list[int]:
         found: list[int] = []
-        number = counted = looked = 0
-        at = text.find(sought)
-        while at >= 0:
-            looked += 1
-            if looked > LOOKED:
+        for looked, (begin, end) in enumerate(marks.holding(needle)):
+            if looked >= LOOKED:
                 return self.keyed(key)[1].get(wanted, [])
-            begin, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-            end = len(text) if end < 0 else end
-            if key(text[begin:end]) == wanted:
-                number, counted = number + text.count("\n", counted, begin), begin
-                found.append(number)
+            if key(marks.text[begin:end]) == wanted:
+                found.append(marks.number(begin))
                 if len(found) > most:
                     break
-            at = text.find(sought, end)
         return found
+
+    def worded(self, old: Sequence[str], key: Key) -> list[int]:
+        """As `places`, of lines as they are written; in a large text only where the longest word is as written.
+
+        Raises TooCostly.
+        """
+        wanted = [key(line) for line in old]
+        if len(self.text) > LARGE and key not in self._keyed and not self.many:
+            words = (
+                (word, i) for i, line in enumerate(old) for word in _WORD.findall(line.translate(LOOKALIKE))
+            )
+            word, at = max(words, key=lambda one: len(one[0]), default=("", 0))
+            if word:
+                hits = self._hits(wanted[at], key, LOOKED, word, self._plain)
+                if key not in self._keyed:
+                    return self._around(hits, at, wanted, key)
+        return self.places(wanted, key)
 
     def places(self, wanted: Sequence[str], key: Key) -> list[int]:
         """Where consecutive lines stand that `key` cannot tell from `wanted` (already keyed). At most PLACES.
@@ -221,7 +267,7 @@ class Lines:
         found: list[int] = []
         for hit in hits:
             start = hit - at
-            there = self.raw[start : start + len(wanted)] if start >= 0 else []
+            there = self.between(start, start + len(wanted)) if start >= 0 else []
             if len(there) == len(wanted) and all(
                 key(line) == one for line, one in zip(there, wanted, strict=True)
             ):
@@ -235,7 +281,7 @@ class Lines:
         if "offsets" in self.__dict__:
             # Cut up already: the text need not be read again.
             return min(bisect_right(self.offsets, offset), len(self.raw) + (not self.open))
-        return self.text.count("\n", 0, offset) + 1
+        return self._marks.number(offset) + 1
 
 
 def lines_of(text: str) -> list[str]:

@@ -77,8 +77,8 @@ def carried(
     """
     found = list(known) or changes(old, new)
     finish = start + len(old)
-    last = finish == len(lines.raw)
-    reopened = last and ends.open is not None and ends.open != lines.open and bool(lines.raw)
+    last = finish == lines.count
+    reopened = last and ends.open is not None and ends.open != lines.open and bool(lines.count)
     if reopened and (not found or found[-1][1] < len(old)) and old and new:
         found = [*found, (len(old) - 1, len(old), len(new) - 1, len(new))]
     if not found:
@@ -88,8 +88,8 @@ def carried(
     out: list[str] = []
     at = found[0][0]
     for i1, i2, j1, j2 in found:
-        out += [line + "\n" for line in lines.raw[start + at : start + i1]]
-        if out and start + i1 == len(lines.raw) and lines.open:
+        out += [line + "\n" for line in lines.between(start + at, start + i1)]
+        if out and start + i1 == lines.count and lines.open:
             # Lines follow the last one, which had no line end.
             out[-1] = out[-1][:-1] + eol
         out += [shifted(line, shift) + eol for line in new[j1:j2]]
@@ -99,8 +99,8 @@ def carried(
 
 def _ended(lines: Lines, first: int, end: int, out: str, eol: str, ends: Ends, step: Step) -> Place:
     """The place for these lines, minding a last line without a line end."""
-    begins, stops = lines.offsets[first], lines.offsets[end]
-    if end < len(lines.raw) or not (lines.open or ends.open):
+    begins, stops = lines.begin(first), lines.begin(end)
+    if end < lines.count or not (lines.open or ends.open):
         return Place(begins, stops, out, step)
     leave_open = lines.open if ends.open is None else ends.open
     if first == end and lines.open:
@@ -116,8 +116,8 @@ def _ended(lines: Lines, first: int, end: int, out: str, eol: str, ends: Ends, s
 
 def newline_for(lines: Lines, start: int, finish: int) -> str:
     """The line end of what is replaced, else of most of the file."""
-    there = lines.raw[start:finish]
-    if lines.open and finish == len(lines.raw):
+    there = lines.between(start, finish)
+    if lines.open and finish == lines.count:
         there = there[:-1]
     if not there:
         return lines.newline

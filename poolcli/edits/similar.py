@@ -94,7 +94,7 @@ def _best(lines: Lines, wanted: list[str], solid: list[int]) -> dict[int, int] |
 
 
 def _keys(lines: Lines, first: int, last: int) -> list[str]:
-    return [lookalike(line) for line in lines.raw[first : last + 1]]
+    return [lookalike(line) for line in lines.between(first, last + 1)]
 
 
 def _windows(
@@ -107,7 +107,7 @@ def _windows(
     for at in hits[0] if by_head else hits[1]:
         for far in range(max(1, length - 1 - slack), length + slack):
             other = at + far if by_head else at - far
-            if 0 <= other < len(lines.raw) and lookalike(lines.raw[other]) == ends[by_head]:
+            if lookalike(next(iter(lines.between(other, other + 1)), "")) == ends[by_head]:
                 found.append((at, other) if by_head else (other, at))
     return found
 
@@ -161,8 +161,8 @@ def _carried(
 ) -> list[Place] | None:
     """The changes on the lines that the old ones stand for; None when one of them has no certain place."""
     equal = [(i, j) for i, j in pairs.items() if old[i].strip()]
-    found = indentation.pairs([old[i] for i, _ in equal], [lines.raw[j] for _, j in equal])
-    shift = indentation.shift(found, [old[i] for i, _ in equal], new, lines.raw)
+    found = indentation.pairs([old[i] for i, _ in equal], [lines.between(j, j + 1)[0] for _, j in equal])
+    shift = indentation.shift(found, [old[i] for i, _ in equal], new, lambda: lines.raw)
     if shift is None:
         return None
     first, last = min(pairs.values()), max(pairs.values())
@@ -174,11 +174,11 @@ def _carried(
             return None
         a, b = stretch
         out = "".join(shifted(line, shift) + eol for line in new[j1:j2])
-        if b == len(lines.raw) and lines.open:
+        if b == lines.count and lines.open:
             if a == b:
                 out = eol + out
             out = out.removesuffix(eol)
-        places.append(Place(lines.offsets[a], lines.offsets[b], out, "similar"))
+        places.append(Place(lines.begin(a), lines.begin(b), out, "similar"))
     return places or None
 
 
@@ -197,7 +197,7 @@ def _stretch(
     first = there[0]
     if first is None or there != list(range(first, first + i2 - i1)):
         return None
-    if not all(_takes(old[i], lines.raw[pairs[i]]) for i in range(i1, i2)):
+    if not all(_takes(old[i], lines.between(pairs[i], pairs[i] + 1)[0]) for i in range(i1, i2)):
         return None
     return first, first + i2 - i1
 

@@ -53,16 +53,17 @@ def ambiguous(lines: Lines, places: Sequence[int], more: bool) -> Refusal:
 
 def _inside(lines: Lines, at: int) -> str:
     """What a line is part of: the nearest line above that is indented less, else the one just above."""
-    raw = lines.raw
-    if at >= len(raw):
+    first = max(0, at - ABOVE + 1)
+    *before, there = lines.between(first, at + 1) or [""]
+    if at >= lines.count:
         return ""
-    depth = len(indent_of(raw[at]))
-    for above in range(at - 1, max(-1, at - ABOVE), -1):
-        line = raw[above]
+    depth = len(indent_of(there))
+    for above in range(at - 1, first - 1, -1):
+        line = before[above - first]
         if line.strip() and len(indent_of(line)) < depth:
             return f", inside `{shortened(line.strip())}` (line {above + 1})"
-    if at > 0 and raw[at - 1].strip():
-        return f", after `{shortened(raw[at - 1].strip())}`"
+    if before and before[-1].strip():
+        return f", after `{shortened(before[-1].strip())}`"
     return ""
 
 
@@ -83,7 +84,7 @@ def not_found(lines: Lines, old: str, new: str) -> Refusal:
             "not_found", "the old text is not there, and nothing like it; read the file and copy the lines"
         )
     start, count = near
-    there = [line.removesuffix("\r") for line in lines.raw[start : start + count]]
+    there = [line.removesuffix("\r") for line in lines.between(start, start + count)]
     diff = _diff(wanted, there, start)
     end = start + len(there)
     where = f"line {end}" if count == 1 else f"lines {start + 1}-{end}"
@@ -113,7 +114,7 @@ def _solid(text: str) -> int:
 
 def _nearest(lines: Lines, wanted: Sequence[str]) -> tuple[int, int] | None:
     """Where the text begins (from 0) that shares most lines with `wanted`, and how many lines it has."""
-    large = lines.text.count("\n") > COMPARED
+    large = lines.count > COMPARED
     if not large:
         lines.keyed(lookalike)
     voters = list(range(min(len(wanted), VOTERS)))
@@ -130,7 +131,7 @@ def _nearest(lines: Lines, wanted: Sequence[str]) -> tuple[int, int] | None:
     if votes:
         start = max(votes, key=lambda offset: (votes[offset], -offset))
         first = max(0, start)
-        return first, max(1, min(len(wanted) - (first - start), len(lines.raw) - first))
+        return first, max(1, min(len(wanted) - (first - start), lines.count - first))
     longest = max(range(len(wanted)), key=lambda i: len(wanted[i].strip()))
     if large or len(wanted[longest]) > 10 * SHOWN:
         return None
@@ -139,7 +140,7 @@ def _nearest(lines: Lines, wanted: Sequence[str]) -> tuple[int, int] | None:
     if not close:
         return None
     first = max(0, index[close[0]][0] - longest)
-    return first, max(1, min(len(wanted), len(lines.raw) - first))
+    return first, max(1, min(len(wanted), lines.count - first))
 
 
 def _diff(wanted: Sequence[str], there: Sequence[str], start: int) -> str:
