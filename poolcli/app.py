@@ -153,7 +153,7 @@ async def begin(
     def offered(info: ModelInfo) -> list[dict[str, Any]]:
         """The tools' schemas, chosen once the window is known: fewer for a small one."""
         tools.clear()
-        tools.update(registry.load(window=info.window))
+        tools.update(registry.load(window=info.window, edits=info.edits))
         return [contracts.schema(tool.contract) for tool in tools.values()]
 
     model: Model | None = None
@@ -500,7 +500,8 @@ def _assemble(
 
         judge.unsteady = unsteady
     ctx = Ctx(space, judge.for_tool, lambda text: None, outputs)
-    gate = Gate(run, tools, ctx, _approver(config, space, repo, person))
+    known = registry.understood(tools, window=model.info.window)
+    gate = Gate(run, known, ctx, _approver(config, space, repo, person))
 
     def evidence(report: Report) -> str:
         assert judge.checks is not None

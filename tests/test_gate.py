@@ -67,6 +67,11 @@ def test_a_call_of_another_agents_tool_is_understood() -> None:
     denied, run = gate({"edit": tool("edit", body)}, rules=forbidding(["edit"], "here"))
     asyncio.run(denied.calls([Call("1", "apply_patch", {"input": patch})]))
     assert len(seen) == 1 and done(run) == [("1", False, "refused")]
+    # Where it is offered, too.
+    both = {name: tool(name, body) for name in ("edit", "apply_patch")}
+    denied, run = gate(both, rules=forbidding(["edit"], "here"))
+    asyncio.run(denied.calls([Call("1", "apply_patch", {"patch": patch})]))
+    assert len(seen) == 1 and done(run) == [("1", False, "refused")]
 
 
 def done(run: Run) -> list[tuple[str, bool, str]]:

@@ -23,6 +23,8 @@ class ModelInfo(Struct, frozen=True):
     rung: str = "native"
     #: The server refuses what does not fit into the window; one that is not strict may leave parts out silently.
     strict: bool = False
+    #: The format in which the model was trained to edit (`families.Family.edits`).
+    edits: Literal["", "patch"] = ""
 
 
 class Usage(Struct, frozen=True):

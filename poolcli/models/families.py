@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -26,6 +26,8 @@ class Family(Struct, frozen=True):
     sampling: Mapping[str, float | int] = field(default_factory=dict)
     #: The format of calls as text (a name of the recovery parser's); '' when unknown.
     tools: str = ""
+    #: The format in which it was trained to edit: "patch" is `*** Begin Patch`; '' is old and new text.
+    edits: Literal["", "patch"] = ""
     #: Whether earlier reasoning is sent back.
     back: bool = True
     #: What a request holds for each effort.

@@ -188,7 +188,7 @@ def _speaker(tools: Tools, profile: Profile, rung: str) -> Speak:
 
     def speak(endpoint: Endpoint) -> Opened:
         if not chosen:
-            chosen.append(tools(ModelInfo(endpoint.model, endpoint.url, endpoint.window)))
+            chosen.append(tools(_offered_to(profile.model, endpoint.url, endpoint.window)))
         endpoint = replace(
             endpoint,
             progress=profile.progress,
@@ -313,7 +313,7 @@ def _opened(plain: Endpoint, known: Known, config: Config, tools: Tools, rung: s
         progress=profile.progress,
         speeds=Speeds(profile.prefill, profile.decode),
     )
-    info = ModelInfo(facts.model, plain.url, window)
+    info = _offered_to(facts.model, plain.url, window)
     return Opened(endpoint, tools(info), profile, rung=rung, notice="; ".join(notices), slot=slot)
 
 
@@ -326,7 +326,7 @@ async def _unknown(plain: Endpoint, config: Config, tools: Tools, rung: str) -> 
     stored = profiles.load(plain.url, plain.model) if plain.model else None
     profile = stored or Profile(plain.url, plain.model)
     fields = request_fields(config, plain.model, server_named(profile.server))
-    schemas = tools(ModelInfo(plain.model, plain.url, plain.window or profile.window))
+    schemas = tools(_offered_to(plain.model, plain.url, plain.window or profile.window))
     endpoint = replace(plain, extra_body=fields, progress=profile.progress)
     opened = Opened(endpoint, schemas, profile, rung=rung)
     try:
@@ -335,6 +335,13 @@ async def _unknown(plain: Endpoint, config: Config, tools: Tools, rung: str) -> 
         await opened.aclose()
         raise
     return opened
+
+
+def _offered_to(model: str, url: str, window: int) -> ModelInfo:
+    """What the choice of tools depends on."""
+    from poolcli.models.families import family_of
+
+    return ModelInfo(model, url, window, edits=family_of(model).edits)
 
 
 class Opened:

@@ -39,9 +39,15 @@ _TOOLS = {
 
 def meant(name: str, args: Mapping[str, Any], tools: Container[str]) -> tuple[str, Mapping[str, Any]]:
     """The tool of `tools` and its arguments that a call means; the call itself when that is not known."""
-    if name not in tools and name in _PATCHES and "edit" in tools:
+    if name in _PATCHES and "edit" in tools and (name not in tools or name == "apply_patch"):
         texts = [value for key, value in args.items() if key != "path" and isinstance(value, str)]
-        return ("edit", _patch(texts[0], str(args.get("path") or ""))) if len(texts) == 1 else (name, args)
+        if len(texts) != 1:
+            return name, args
+        path = str(args.get("path") or "")
+        # Offered or not, a patch is an edit: rules on paths and answers to questions are about its files.
+        if name in tools and not _is_patch(texts[0], path):
+            return name, {"patch": texts[0]}
+        return "edit", _patch(texts[0], path)
     tool = name if name in tools else _TOOLS.get(name, "")
     if tool not in _ARGUMENTS or tool not in tools:
         return name, args
@@ -58,6 +64,12 @@ def meant(name: str, args: Mapping[str, Any], tools: Container[str]) -> tuple[st
     if not {"path", "new" if tool == "edit" else "content"} <= named.keys():
         return name, args
     return tool, named
+
+
+def _is_patch(text: str, path: str) -> bool:
+    from poolcli.tools import patched
+
+    return patched.read(path, text) is not None
 
 
 def _patch(text: str, path: str) -> dict[str, Any]:

@@ -22,6 +22,8 @@ STEPS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("edit", FIX),
     ("run_tests", {}),
 )
+#: The same edit in the format that some models are trained on.
+PATCH = "*** Begin Patch\n*** Update File: calc.py\n@@\n-    return a - b\n+    return a + b\n*** End Patch\n"
 LAST = "add subtracted; it adds now."
 #: The same with nothing but a shell.
 COMMANDS = (
@@ -39,9 +41,11 @@ class Refused(Exception):
 class Server:
     """Plays the repair for requests of one rung, and answers all others as servers do that cannot serve them."""
 
-    def __init__(self, rung: str, later: int = 0) -> None:
+    def __init__(self, rung: str, later: int = 0, model: str = "m") -> None:
         """Replies before number `later` are as on the first rung."""
         self.rung = rung
+        self.model = model
+        self.steps = STEPS
         self.later = later
         self.requests: list[dict[str, Any]] = []
         self.given = 0  # replies that are one step of the repair
@@ -91,7 +95,7 @@ class Server:
 
     def _step(self) -> tuple[str, dict[str, Any]] | None:
         self.given += 1
-        return STEPS[self.given - 1] if self.given <= len(STEPS) else None
+        return self.steps[self.given - 1] if self.given <= len(self.steps) else None
 
     def _object(self) -> dict[str, Any]:
         step = self._step()
@@ -115,7 +119,7 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/v1/models":
-                self._send(200, {"object": "list", "data": [{"id": "m", "max_model_len": 32768}]})
+                self._send(200, {"object": "list", "data": [{"id": server.model, "max_model_len": 32768}]})
             else:
                 self._send(404, {"error": {"message": "not found"}})
 
@@ -156,9 +160,9 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def serving(rung: str, later: int = 0) -> Iterator[tuple[Server, str]]:
+def serving(rung: str, later: int = 0, model: str = "m") -> Iterator[tuple[Server, str]]:
     """A server of that rung and its base URL."""
-    server = Server(rung, later)
+    server = Server(rung, later, model)
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler(server))
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
@@ -232,3 +236,29 @@ def test_the_rung_is_shown_and_kept(pool: Pool) -> None:
         later[0]["messages"][: len(server.requests[asked - 1]["messages"])]
         == server.requests[asked - 1]["messages"]
     )
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ("apply_patch", {"patch": PATCH}),
+        ("apply_patch", {"input": PATCH}),
+        ("edit", FIX),
+    ],
+)
+def test_a_model_trained_on_patches_is_offered_them(pool: Pool, step: tuple[str, dict[str, Any]]) -> None:
+    """In the place of `edit`, which is understood; a run that goes on offers the same."""
+    with serving("native", model="gpt-oss-20b") as (server, url):
+        server.steps = (*STEPS[:2], step, STEPS[3])
+        first = pool("do", "fix the failing test", "--base-url", url, "--max-turns", "2")
+        assert first.returncode == 5, first.stderr
+        done = pool("resume", "--base-url", url)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert pool.result()["status"] == "verified"
+    for request in server.requests:
+        offered = [tool["function"]["name"] for tool in request["tools"]]
+        assert "apply_patch" in offered and "edit" not in offered
+    assert server.requests[0]["tools"] == server.requests[-1]["tools"]
+    # Rules and views see an edit of the file.
+    edits = [e["data"] for e in pool.events() if e["type"] == "tool.started" and e["data"]["kind"] == "edit"]
+    assert [(edit["name"], edit["title"]) for edit in edits] == [("edit", "Edit calc.py")]

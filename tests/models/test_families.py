@@ -146,3 +146,17 @@ def test_a_broken_table_of_the_user_is_said(own_table: Path, text: str) -> None:
         return
     with pytest.raises(ConfigError, match=r"families\.toml cannot be used"):
         family_of("qwen3")
+
+
+def test_only_what_was_trained_on_patches_edits_by_them(own_table: Path) -> None:
+    assert [family.name for family in families.families() if family.edits] == ["gpt-oss"]
+    assert family_of("openai/gpt-oss-120b").edits == "patch" and family_of("unheard-of").edits == ""
+    own_table.mkdir(parents=True)
+    file = own_table / "families.toml"
+    file.write_text('[[family]]\nname = "mine"\nmatch = ["*gpt-oss*"]\nedits = ""\n')
+    families.families.cache_clear()
+    assert family_of("gpt-oss-20b").edits == ""
+    file.write_text('[[family]]\nname = "mine"\nmatch = ["x"]\nedits = "diff"\n')
+    families.families.cache_clear()
+    with pytest.raises(ConfigError, match="edits"):
+        family_of("x")

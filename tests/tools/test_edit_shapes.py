@@ -256,6 +256,24 @@ def test_calls_of_other_tools(name, args, meant):
     assert aliases.meant(name, args, TOOLS) == meant
 
 
+OFFERED = (*TOOLS, "apply_patch")
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "meant"),
+    [
+        ("apply_patch", {"patch": PATCH}, ("edit", {"path": "calc.py", "old": "", "new": PATCH})),
+        ("applypatch", {"input": PATCH}, ("edit", {"path": "calc.py", "old": "", "new": PATCH})),
+        ("edit", {"path": "a", "old": "x", "new": "y"}, ("edit", {"path": "a", "old": "x", "new": "y"})),
+        ("apply_patch", {"input": "x = 1"}, ("apply_patch", {"patch": "x = 1"})),
+        ("apply_patch", {}, ("apply_patch", {})),
+        ("apply_patch", {"patch": "a", "more": "b"}, ("apply_patch", {"patch": "a", "more": "b"})),
+    ],
+)
+def test_calls_where_a_patch_is_offered(name, args, meant):
+    assert aliases.meant(name, args, OFFERED) == meant
+
+
 def test_rules_see_every_file_of_a_patch():
     deny = Rule("deny", "edit:bin/**", "here", tool="edit", pattern="bin/**")
     approver = Approver([deny], mode="auto", sandbox="bubblewrap")

@@ -8,6 +8,7 @@ import pytest
 from poolcli.errors import ConfigError
 from poolcli.tools import contract as contracts
 from poolcli.tools import registry
+from poolcli.tools.base import ToolError
 
 
 def limits(window):
@@ -64,3 +65,24 @@ def test_tools_cut_by_themselves_and_say_how_to_go_on(ctx, root):
         ("shell", {"command": "cat long.txt"}),
     ):
         assert len(called(name, **args)) <= 4000
+
+
+@pytest.mark.parametrize("window", [0, 4096])
+def test_a_model_trained_on_patches_gets_them_in_the_place_of_edit(window):
+    plain, patch = registry.load(window=window), registry.load(window=window, edits="patch")
+    assert [{"apply_patch": "edit"}.get(name, name) for name in patch] == list(plain)
+    said = json.dumps([contracts.schema(tool.contract) for tool in patch.values()])
+    assert "use edit" not in said and "use apply_patch" in said
+    rest = {"read", "search", "run_tests", "shell"}
+    assert {name: patch[name] for name in rest} == {name: plain[name] for name in rest}
+    assert registry.load(list(patch), window=window) == patch
+    understood = registry.understood(patch, window=window)
+    assert understood == {**patch, "edit": plain["edit"]}
+    assert registry.understood(plain, window=window) == plain
+    assert "edit" not in registry.understood(registry.load(["read"]))
+
+
+def test_what_is_no_patch_is_said_to_be_none(ctx, root):
+    tool = registry.load(edits="patch")["apply_patch"]
+    with pytest.raises(ToolError, match=r"the first line is `\*\*\* Begin Patch`"):
+        asyncio.run(tool.run(ctx, **contracts.check(tool.contract, {"patch": "x = 1"})))
