@@ -131,7 +131,7 @@ def test_git_works_in_odd_folders(tmp_path: Path, confined: Sandbox) -> None:
         odd = tmp_path / name
         top = make(odd / "r")
         space = workspace.create(
-            find_repository(top), run_id=f"run-{number}", state=odd / "st", sandbox=confined
+            find_repository(top), run_id=f"shadow-{number}", state=odd / "st", sandbox=confined
         )
         assert run(space, "git log --format=%s && git status --porcelain && pwd").startswith("change")
         put(space.root, {"a.py": "agent\n"})
@@ -167,7 +167,7 @@ def test_shapes_of_repositories(tmp_path: Path, confined: Sandbox) -> None:
     for number, (name, top) in enumerate(shapes(tmp_path).items()):
         repo = find_repository(top)
         before = private_state(repo.git_dir)
-        space = start(top, tmp_path, confined, f"run-{number}")
+        space = start(top, tmp_path, confined, f"shadow-{number}")
         assert run(space, "git status --porcelain; git diff HEAD --stat") == "", name
         # Links of git to what the sandbox does not show would be told of on every call.
         out = run(
@@ -433,7 +433,7 @@ def test_eight_at_once_with_commands(tmp_path: Path) -> None:
     before = private_state(top / ".git")
 
     async def one(number: int) -> bytes:
-        space = await asyncio.to_thread(start, top, tmp_path, NONE, f"run-{number}")
+        space = await asyncio.to_thread(start, top, tmp_path, NONE, f"shadow-{number}")
         command = f"echo {number} > a.py; git add -A; git commit -qm {number}; git checkout -q -b same"
         done = await space.run(command, timeout=60)
         assert done.exit_code == 0, done.output
@@ -478,17 +478,17 @@ def test_twenty_killed_starts_leave_nothing(tmp_path: Path) -> None:
         if number == 8:
             put(top, {"d1/f1": "uncommitted\n"})
         step = ("held", "added", "shadowed", "taken")[number % 4]
-        argv = [sys.executable, "-c", KILLED, str(top), str(state), f"run-{number}", step]
+        argv = [sys.executable, "-c", KILLED, str(top), str(state), f"shadow-{number}", step]
         running.append(subprocess.Popen(argv, cwd=Path(__file__).parent.parent))
         if number % 4 == 3:
             assert [process.wait() for process in running] == [-9] * 4
             running.clear()
     (top / ".git/refs/pool/base").mkdir(parents=True, exist_ok=True)
     (top / ".git/refs/pool/base/shadow-1.lock").touch()
-    busy = lock(state / "runs/run-2")
+    busy = lock(state / "runs/shadow-2")
     lines = workspace.collect(repo, state)
     assert all("nothing of it had to be saved" in line for line in lines) and len(lines) == 19
-    assert [path.name for path in (state / "worktrees").iterdir()] == ["run-2"], "it is alive"
+    assert [path.name for path in (state / "worktrees").iterdir()] == ["shadow-2"], "it is alive"
     os.close(busy)
     assert len(workspace.collect(repo, state)) == 1
     assert list((state / "worktrees").iterdir()) == []
@@ -611,7 +611,7 @@ def test_tools_ask_git_past_what_commands_wrote(tmp_path: Path) -> None:
     """With its control: git by discovery obeys the model's index and finds nothing, or no repository at all."""
     evil, mark = canary(tmp_path)
     for confined in (NONE, box()):
-        space = start(make(tmp_path / f"r-{confined.name}"), tmp_path, confined, f"run-{confined.name}")
+        space = start(make(tmp_path / f"r-{confined.name}"), tmp_path, confined, f"shadow-{confined.name}")
         run(
             space,
             f"git rm -q --cached a.py; git config core.fsmonitor {evil}",
@@ -627,7 +627,7 @@ def test_tools_ask_git_past_what_commands_wrote(tmp_path: Path) -> None:
         assert "a.py" in asyncio.run(tools["list"].run(ctx)).text
         assert "a.py:2: two" in asyncio.run(tools["search"].run(ctx, pattern="two")).text
     assert not mark.exists()
-    subprocess.run(["git", "status"], cwd=tmp_path / "st/worktrees/run-none", capture_output=True)
+    subprocess.run(["git", "status"], cwd=tmp_path / "st/worktrees/shadow-none", capture_output=True)
     assert mark.exists(), "the control"
 
 

@@ -108,6 +108,8 @@ def test_size_of_temporary_folders(folder: str, place: Place) -> None:
 @needs_bubblewrap
 @pytest.mark.parametrize("folder", ["/run", "/home", "$HOME_OF_USER"])
 def test_folders_that_only_hide_are_small(folder: str, place: Place) -> None:
+    if folder == "$HOME_OF_USER" and Path.home().is_relative_to("/tmp"):
+        pytest.skip("HOME lies in /tmp here, which is private and larger")
     place.variables["HOME_OF_USER"] = str(Path.home())
     done = place.inside(f'head -c 40M /dev/zero > "{folder}/big"')
     # Inside another hidden folder it is not there at all.
