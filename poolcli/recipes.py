@@ -15,7 +15,6 @@ from msgspec import Struct
 #: Reads a file of the project by its path; None when there is none.
 Read = Callable[[str], str | None]
 
-_PYPI = ("pypi.org", "files.pythonhosted.org")
 #: Extras and dependency groups that tests need, by what people call them.
 _FOR_TESTS = ("test", "tests", "testing", "dev")
 #: Variables by which people name a registry of their own.
@@ -44,6 +43,8 @@ class Recipe(Struct, frozen=True):
     keeps: tuple[str, ...]
     why: str
     variables: tuple[tuple[str, str], ...] = ()
+    #: Programs whose own registries it has to reach besides; `registries.hosts` asks them.
+    installers: tuple[str, ...] = ()
 
 
 def configured(table: Mapping[str, Any], origin: str) -> Recipe:
@@ -90,6 +91,7 @@ def propose(
         _all(part.keeps for part in found),
         ", ".join(part.why for part in found),
         variables,
+        _all(part.installers for part in found),
     )
 
 
@@ -100,7 +102,12 @@ def _all(parts: Iterable[Sequence[str]]) -> tuple[str, ...]:
 def _python(there: set[str], read: Read, have: Callable[[str], bool]) -> Recipe | None:
     if "uv.lock" in there and have("uv"):
         return Recipe(
-            ("uv sync --frozen",), _PYPI, ("uv.lock", "pyproject.toml"), (".venv",), "found uv.lock"
+            ("uv sync --frozen",),
+            (),
+            ("uv.lock", "pyproject.toml"),
+            (".venv",),
+            "found uv.lock",
+            installers=("pip",),
         )
     lists = sorted(n for n in there if n.startswith("requirements") and n.endswith(".txt"))
     package = bool(there & {"pyproject.toml", "setup.py"}) and _builds(there, read)
@@ -112,7 +119,7 @@ def _python(there: set[str], read: Read, have: Callable[[str], bool]) -> Recipe 
         install.append(f"-e '.[{','.join(extras)}]'" if extras else "-e .")
     run = ("python3 -m venv .venv", f".venv/bin/python -m pip install {' '.join(install)}")
     keys = tuple(n for n in (*lists, "pyproject.toml", "setup.py", "setup.cfg") if n in there)
-    return Recipe(run, _PYPI, keys, (".venv",), f"found {keys[0]}")
+    return Recipe(run, (), keys, (".venv",), f"found {keys[0]}", installers=("pip",))
 
 
 def _is_plain(name: str) -> bool:
@@ -138,22 +145,17 @@ def _extras(text: str) -> list[str]:
 
 
 def _node(there: set[str]) -> Recipe | None:
-    for lock, command, host in (
-        ("package-lock.json", "npm ci", "registry.npmjs.org"),
-        ("npm-shrinkwrap.json", "npm ci", "registry.npmjs.org"),
-        ("pnpm-lock.yaml", "pnpm install --frozen-lockfile", "registry.npmjs.org"),
-        ("yarn.lock", "yarn install --frozen-lockfile", "registry.yarnpkg.com"),
+    for lock, command in (
+        ("package-lock.json", "npm ci"),
+        ("npm-shrinkwrap.json", "npm ci"),
+        ("pnpm-lock.yaml", "pnpm install --frozen-lockfile"),
+        ("yarn.lock", "yarn install --frozen-lockfile"),
+        ("package.json", "npm install"),
     ):
         if lock in there:
-            return Recipe((command,), (host,), (lock, "package.json"), ("node_modules",), f"found {lock}")
-    if "package.json" in there:
-        return Recipe(
-            ("npm install",),
-            ("registry.npmjs.org",),
-            ("package.json",),
-            ("node_modules",),
-            "found package.json",
-        )
+            keys = tuple(dict.fromkeys((lock, "package.json")))
+            installer = command.partition(" ")[0]
+            return Recipe((command,), (), keys, ("node_modules",), f"found {lock}", installers=(installer,))
     return None
 
 
@@ -161,15 +163,14 @@ def _rust(there: set[str]) -> Recipe | None:
     if "Cargo.toml" not in there:
         return None
     locked = " --locked" if "Cargo.lock" in there else ""
-    hosts = ("index.crates.io", "static.crates.io")
-    return Recipe((f"cargo fetch{locked}",), hosts, ("Cargo.lock", "Cargo.toml"), (), "found Cargo.toml")
+    keys = ("Cargo.lock", "Cargo.toml")
+    return Recipe((f"cargo fetch{locked}",), (), keys, (), "found Cargo.toml", installers=("cargo",))
 
 
 def _go(there: set[str]) -> Recipe | None:
     if "go.mod" not in there:
         return None
-    hosts = ("proxy.golang.org", "sum.golang.org", "storage.googleapis.com")
-    return Recipe(("go mod download",), hosts, ("go.sum", "go.mod"), (), "found go.mod")
+    return Recipe(("go mod download",), (), ("go.sum", "go.mod"), (), "found go.mod", installers=("go",))
 
 
 def _registries(environ: Mapping[str, str]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:

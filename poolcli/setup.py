@@ -19,9 +19,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from poolcli import beneath
+from poolcli import beneath, registries
 from poolcli.config import Config
 from poolcli.errors import PoolError, StoreError, WorkspaceError
 from poolcli.git import Repository, git
@@ -87,6 +87,12 @@ def recipe_for(settings: Config, repo: Repository) -> Recipe | None:
     return propose(
         there, _reader(repo.top), have=lambda name: shutil.which(name) is not None, environ=os.environ
     )
+
+
+def reaching(recipe: Recipe, repo: Repository) -> Recipe:
+    """The recipe with the hosts that its installers fetch from: asked only when it is to be shown or run."""
+    asked = (host for each in recipe.installers for host in registries.hosts(each, not_in=[repo.top]))
+    return structs.replace(recipe, hosts=tuple(dict.fromkeys([*asked, *recipe.hosts])))
 
 
 def key_for(recipe: Recipe, repo: Repository) -> str:

@@ -454,14 +454,14 @@ def test_a_state_folder_that_cannot_be(repository: Path, tmp_path: Path) -> None
 
 def test_patterns_and_hosts_are_checked_where_they_are_written(user_file: Callable[[str], Path]) -> None:
     user_file(
-        "redact = ['ACME-\\d{3,4}', '(?m)^x y$']\nallow_net = ['pypi.org', '*.example.org', '10.0.0.5:8080']\n"
+        "redact = ['ACME-\\d{3,4}', '(?m)^x y$']\nallow_net = ['pkgs.example', '*.example.org', '10.0.0.5:8080']\n"
     )
     settings = load()
     assert settings.redact == ("ACME-\\d{3,4}", "(?m)^x y$") and len(settings.allow_net) == 3
     for text, what in (
         ("redact = ['(']", "`redact` must be a list of regular expressions"),
         ("redact = ['x*']", "`redact` must be a list of regular expressions"),
-        ("allow_net = ['https://pypi.org']", "`allow_net`: 'https://pypi.org' is no host"),
+        ("allow_net = ['https://pkgs.example']", "`allow_net`: 'https://pkgs.example' is no host"),
     ):
         user_file(text)
         with pytest.raises(ConfigError, match=what):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from poolcli import process, recipes, setup
+from poolcli import process, recipes, registries, setup
 from poolcli.errors import StoreError
 from poolcli.network import forwarder, hosts
 from poolcli.network.proxy import Decision, Proxy
@@ -29,26 +29,25 @@ def reader(files: dict[str, str]) -> Callable[[str], str | None]:
 
 
 @pytest.mark.parametrize(
-    ("files", "run", "hosts_", "keeps"),
+    ("files", "run", "installers", "keeps"),
     [
         ({"requirements.txt": ""}, ("python3 -m venv .venv", ".venv/bin/python -m pip install -r requirements.txt"),
-         recipes._PYPI, (".venv",)),
+         ("pip",), (".venv",)),
         ({"pyproject.toml": "[project]\nname='x'\n[project.optional-dependencies]\ntest=[]\ndev=[]\ndocs=[]"},
-         ("python3 -m venv .venv", ".venv/bin/python -m pip install -e '.[test,dev]'"), recipes._PYPI, (".venv",)),
-        ({"uv.lock": "", "pyproject.toml": "[project]"}, ("uv sync --frozen",), recipes._PYPI, (".venv",)),
-        ({"package-lock.json": "", "package.json": ""}, ("npm ci",), ("registry.npmjs.org",), ("node_modules",)),
-        ({"yarn.lock": "", "package.json": ""}, ("yarn install --frozen-lockfile",), ("registry.yarnpkg.com",),
+         ("python3 -m venv .venv", ".venv/bin/python -m pip install -e '.[test,dev]'"), ("pip",), (".venv",)),
+        ({"uv.lock": "", "pyproject.toml": "[project]"}, ("uv sync --frozen",), ("pip",), (".venv",)),
+        ({"package-lock.json": "", "package.json": ""}, ("npm ci",), ("npm",), ("node_modules",)),
+        ({"yarn.lock": "", "package.json": ""}, ("yarn install --frozen-lockfile",), ("yarn",),
          ("node_modules",)),
-        ({"Cargo.toml": "", "Cargo.lock": ""}, ("cargo fetch --locked",), ("index.crates.io", "static.crates.io"), ()),
-        ({"go.mod": ""}, ("go mod download",), ("proxy.golang.org", "sum.golang.org", "storage.googleapis.com"), ()),
+        ({"Cargo.toml": "", "Cargo.lock": ""}, ("cargo fetch --locked",), ("cargo",), ()),
+        ({"go.mod": ""}, ("go mod download",), ("go",), ()),
     ],
 )  # fmt: skip
 def test_what_is_proposed(
-    files: dict[str, str], run: tuple[str, ...], hosts_: tuple[str, ...], keeps: tuple[str, ...]
+    files: dict[str, str], run: tuple[str, ...], installers: tuple[str, ...], keeps: tuple[str, ...]
 ) -> None:
     recipe = propose(files, reader(files), have=lambda name: True, environ={})
-    assert recipe is not None and (recipe.run, recipe.hosts, recipe.keeps) == (run, hosts_, keeps)
-    assert hosts.allowed(recipe.hosts)
+    assert recipe is not None and (recipe.run, recipe.installers, recipe.keeps) == (run, installers, keeps)
 
 
 def test_nothing_and_both() -> None:
@@ -317,3 +316,29 @@ def test_a_package_comes_through_the_proxy_and_works_offline(
         text=True,
     )
     assert done.stdout == "42\n", done.stderr
+
+
+def test_installers_say_where_they_fetch_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked where no repository has a say: a program of that name in the checkout is not run."""
+    tools, checkout = tmp_path / "tools", tmp_path / "checkout"
+    for folder in (tools, checkout):
+        folder.mkdir()
+    (tools / "npm").write_text("#!/bin/sh\npwd >&2; echo https://npm.registry.example:8443/x/\n")
+    (tools / "go").write_text("#!/bin/sh\necho https://go.example,direct; echo sum.example\n")
+    (checkout / "npm").write_text("#!/bin/sh\necho https://evil.example\n")
+    for file in (tools / "npm", tools / "go", checkout / "npm"):
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{checkout}:{tools}:/usr/bin:/bin")
+    assert registries.hosts("npm", not_in=[checkout]) == ("npm.registry.example:8443",)
+    assert registries.hosts("go", not_in=[checkout]) == ("go.example", "sum.example")
+    assert registries.hosts("yarn", not_in=[checkout, Path("/usr/bin")]) == ()
+    index = tmp_path / "cargo/registry/index/index.example-1a2b"
+    index.mkdir(parents=True)
+    (index / "config.json").write_text('{"dl": "https://static.example/crates"}')
+    monkeypatch.setenv("CARGO_HOME", str(tmp_path / "cargo"))
+    assert registries.hosts("cargo", not_in=[]) == ("index.example", "static.example")
+
+
+def test_pip_says_it_by_itself(tmp_path: Path) -> None:
+    found = registries.hosts("pip", not_in=[tmp_path])
+    assert found and hosts.allowed(found)

@@ -57,6 +57,7 @@ def install(flags: Mapping[str, Any], *, yes: bool, show: bool, again: bool) -> 
             "  a table [setup] in your configuration names the commands (docs/configuration.md)\n"
         )
         return 0
+    recipe = setup.reaching(recipe, repo)
     key = setup.key_for(recipe, repo)
     ready = setup.find(state, key)
     if show or ready is None or again:

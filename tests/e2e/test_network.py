@@ -57,7 +57,7 @@ def test_only_the_named_host_is_reached(pool: Pool, server: tuple[str, list[str]
     url = f"http://{place}/x"
     assert "none" in fetch(pool, url) and asked == []
     # Another host is allowed: this one still is not.
-    assert "403" in fetch(pool, url, "--allow-net", "pypi.org") and asked == []
+    assert "403" in fetch(pool, url, "--allow-net", "pkgs.example") and asked == []
     (refused,) = [e["data"] for e in pool.events() if e["type"] == "network.asked"]
     assert refused["host"] == "127.0.0.2" and not refused["allowed"] and "does not allow" in refused["why"]
     # The control.
@@ -75,14 +75,14 @@ def test_a_projects_file_opens_nothing(pool: Pool, server: tuple[str, list[str]]
 
 
 def test_a_sandbox_that_cannot_is_refused(pool: Pool) -> None:
-    done = pool.do("Fix add", "--sandbox", "landlock", "--allow-net", "pypi.org")
+    done = pool.do("Fix add", "--sandbox", "landlock", "--allow-net", "pkgs.example")
     assert done.returncode == 8 and "can let no single host through" in done.stderr
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        "python3 -c 'import urllib.request as u; u.urlopen(\"https://pypi.org\")'",
+        "python3 -c 'import urllib.request as u; u.urlopen(\"https://pkgs.example\")'",
         "git clone -q https://github.com/x/y",
         "python3 -c 'import socket; socket.create_connection((\"192.0.2.1\", 80), 5)'",
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -112,7 +113,9 @@ def test_a_setup_and_a_run_that_has_it(project: Pool, index: tuple[str, list[str
     assert done.returncode == 0, done.stdout + done.stderr
     assert (
         "run    python3 -m venv .venv" in done.stdout
-        and f"reach  pypi.org, files.pythonhosted.org, {index[0]}" in done.stdout
+        and re.search(
+            rf"reach  \S+\.\S+, .*{re.escape(index[0])}", done.stdout
+        )  # pip's own, and the environment's
     )
     assert "keep   .venv" in done.stdout and "done: .venv" in done.stdout
     assert any(path.endswith(".whl") for path in index[1])

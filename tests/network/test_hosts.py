@@ -19,20 +19,20 @@ def fits(entry: str, host: str, port: int = 443) -> bool:
 @pytest.mark.parametrize(
     ("entry", "host", "port", "result"),
     [
-        ("pypi.org", "pypi.org", 443, True),
-        ("pypi.org", "pypi.org", 80, True),
-        ("pypi.org", "PyPI.ORG.", 443, True),
-        ("PYPI.org.", "pypi.org", 443, True),
-        ("pypi.org", "pypi.org", 8080, False),
-        ("pypi.org:8080", "pypi.org", 8080, True),
-        ("pypi.org:8080", "pypi.org", 443, False),
-        ("pypi.org", "files.pypi.org", 443, False),
-        ("pypi.org", "notpypi.org", 443, False),
-        ("pypi.org", "pypi.org.evil.example", 443, False),
-        ("*.pypi.org", "files.pypi.org", 443, True),
-        ("*.pypi.org", "a.b.pypi.org", 443, True),
-        ("*.pypi.org", "pypi.org", 443, False),
-        ("*.pypi.org", "evilpypi.org", 443, False),
+        ("pkgs.example", "pkgs.example", 443, True),
+        ("pkgs.example", "pkgs.example", 80, True),
+        ("pkgs.example", "PkGs.Example.", 443, True),
+        ("PKGS.example.", "pkgs.example", 443, True),
+        ("pkgs.example", "pkgs.example", 8080, False),
+        ("pkgs.example:8080", "pkgs.example", 8080, True),
+        ("pkgs.example:8080", "pkgs.example", 443, False),
+        ("pkgs.example", "files.pkgs.example", 443, False),
+        ("pkgs.example", "notpkgs.example", 443, False),
+        ("pkgs.example", "pkgs.example.evil.example", 443, False),
+        ("*.pkgs.example", "files.pkgs.example", 443, True),
+        ("*.pkgs.example", "a.b.pkgs.example", 443, True),
+        ("*.pkgs.example", "pkgs.example", 443, False),
+        ("*.pkgs.example", "evilpkgs.example", 443, False),
         ("bücher.example", "xn--bcher-kva.example", 443, True),
         ("localhost:99", "localhost", 99, True),
     ],
@@ -42,7 +42,7 @@ def test_what_an_entry_means(entry: str, host: str, port: int, result: bool) -> 
 
 
 def test_an_empty_list_allows_nothing() -> None:
-    assert allowed([]) == () and not any(rule.fits("pypi.org", 443) for rule in allowed([]))
+    assert allowed([]) == () and not any(rule.fits("pkgs.example", 443) for rule in allowed([]))
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_an_empty_list_allows_nothing() -> None:
         "",
         "*",
         "*.org",
-        "https://pypi.org",
-        "pypi.org/simple",
+        "https://pkgs.example",
+        "pkgs.example/simple",
         "a b",
-        "user@pypi.org",
-        "pypi.org:0",
-        "pypi.org:99999",
-        "pypi.org:x",
-        "pypi..org",
+        "user@pkgs.example",
+        "pkgs.example:0",
+        "pkgs.example:99999",
+        "pkgs.example:x",
+        "pkgs..example",
         "-a.org",
         "a\0b",
         "127.1",
@@ -69,10 +69,10 @@ def test_an_empty_list_allows_nothing() -> None:
         "a.0x7f",
         "*.*.org",
         "a.*.org",
-        "pypi.org%00.evil",
+        "pkgs.example%00.evil",
         "[::1",
-        "ｐypi.org",
-        "pypi。org",
+        "ｐkgs.example",
+        "pkgs。example",
         "ⅼocalhost",
         "a" * 64 + ".org",
     ],
@@ -107,13 +107,15 @@ def test_splitting_loses_nothing(text: str) -> None:
     assert not set(host) & set(" /@\0\t%")
 
 
-@given(st.sampled_from(["pypi.org", "*.pypi.org", "a.b"]), st.text(alphabet="pyiorg.ab*-", max_size=16))
+@given(
+    st.sampled_from(["pkgs.example", "*.pkgs.example", "a.b"]), st.text(alphabet="pkgsexaml.b*-", max_size=16)
+)
 def test_only_the_very_name_fits(entry: str, host: str) -> None:
     try:
         name = normal(host)
     except ValueError:
         return
-    expected = name == entry if entry[0] != "*" else name.endswith(".pypi.org")
+    expected = name == entry if entry[0] != "*" else name.endswith(".pkgs.example")
     assert fits(entry, host) is expected
 
 
