@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.figures import Figure, Line
-from benchmarks.processes import measure
+from benchmarks.processes import Cost, measure
 from benchmarks.server import Reply, Session
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +35,18 @@ def test_pool_is_within_its_bounds(tmp_path: Path) -> None:
 def test_cpu_of_a_whole_process_tree(tmp_path: Path) -> None:
     work = "sum(i for i in range(3_000_000))"
     env = {"PATH": "/usr/bin:/bin"}
-    alone = measure([sys.executable, "-c", work], cwd=tmp_path, env=env, log=tmp_path / "a")
+
+    def least(program: str) -> Cost:
+        """The least of a few: beside other jobs a processor takes longer for the same work."""
+        argv, log = [sys.executable, "-c", program], tmp_path / "log"
+        return min(
+            (measure(argv, cwd=tmp_path, env=env, log=log) for _ in range(4)), key=lambda cost: cost.cpu
+        )
+
+    alone = least(work)
     # Twice the work, half of it in a child.
     both = f"import subprocess, sys; {work}; subprocess.run([sys.executable, '-c', {work!r}])"
-    tree = measure([sys.executable, "-c", both], cwd=tmp_path, env=env, log=tmp_path / "b")
+    tree = least(both)
     assert alone.exit_code == tree.exit_code == 0
     assert tree.cpu > 1.3 * alone.cpu > 0
 
